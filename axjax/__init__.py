@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""axjax: neural networks on approximate hardware, bit for bit, inside JAX."""
+
+from axjax import circuits
+from axjax._build_info import build_info
+from axjax._code_type import CodeType
+from axjax._conv import conv_general_dilated
+from axjax._dot import dot_general
+from axjax._lut_conv import lut_conv, lut_dot
+from axjax._metrics import Metrics, metrics
+from axjax._multiplier import Multiplier
+from axjax._quantization import (
+    CurrentRange,
+    FixedScale,
+    GivenRange,
+    MovingAverage,
+    Quantization,
+    Quantizer,
+)
+from axjax._table_file import available, load
+from axjax.engines import ENGINES
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ENGINES",
+    "CodeType",
+    "CurrentRange",
+    "FixedScale",
+    "GivenRange",
+    "Metrics",
+    "MovingAverage",
+    "Multiplier",
+    "Quantization",
+    "Quantizer",
+    "available",
+    "build_info",
+    "circuits",
+    "conv_general_dilated",
+    "dot_general",
+    "load",
+    "lut_conv",
+    "lut_dot",
+    "metrics",
+]

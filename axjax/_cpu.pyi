@@ -1,0 +1,6 @@
+from typing import Any
+
+xla_ffi_api_version: tuple[int, int]
+
+def targets() -> dict[str, Any]: ...
+def build() -> dict[str, object]: ...

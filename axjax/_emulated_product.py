@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quantise, sum table entries, correct, scale; and the straight-through gradient.
+
+Convolution and matrix product differ in how operands are laid out, and in nothing else:
+`Operation` is that difference.
+"""
+
+from __future__ import annotations
+
+import abc
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from axjax._geometry import SPATIAL, ConvGeometry, depth
+from axjax._lut_conv import sum_products
+from axjax._multiplier import Multiplier
+from axjax._quantization import Quantization, QuantizationParameters
+
+
+class Operation(abc.ABC):
+    """A bilinear operation that is a convolution in canonical form. Hashable."""
+
+    name: str
+    """The public function, for error messages."""
+
+    @abc.abstractmethod
+    def exact(self, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
+        """The operation itself, by JAX."""
+
+    @abc.abstractmethod
+    def rhs_channel_axes(self, rhs: jax.Array) -> tuple[int, ...]:
+        """Axes of `rhs` that tell output channels apart."""
+
+    @abc.abstractmethod
+    def geometry(self, lhs_shape: tuple[int, ...], rhs_shape: tuple[int, ...]) -> ConvGeometry:
+        """The convolution that it is."""
+
+    @abc.abstractmethod
+    def canonical_lhs(self, lhs: jax.Array) -> jax.Array:
+        """`(N, D, H, W, C)`."""
+
+    @abc.abstractmethod
+    def canonical_rhs(self, rhs: jax.Array) -> jax.Array:
+        """`(KD, KH, KW, C / groups, O)`. Also takes arrays with ones for all but channels."""
+
+    @abc.abstractmethod
+    def restore(self, out: jax.Array, lhs_shape: Any, rhs_shape: Any) -> jax.Array:
+        """From `(N, D', H', W', O)` to the operation's own layout."""
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _emulated_product(
+    operation: Operation,
+    dtype: Any,
+    engine: str,
+    lhs: jax.Array,
+    rhs: jax.Array,
+    multiplier: Multiplier,
+    quantization: Quantization,
+) -> jax.Array:
+    """The operation as the approximate hardware computes it: (6) of docs/arithmetic.md.
+
+    Args:
+        operation: what to compute.
+        dtype: of the result. For an integer dtype both scales must be fixed at one.
+        engine: for the sums of table entries.
+        lhs: activations, real.
+        rhs: kernel, real.
+        multiplier: the table.
+        quantization: how operands become codes.
+    """
+    x = quantization.lhs.parameters(lhs, multiplier.activation, ())
+    w = quantization.rhs.parameters(rhs, multiplier.weight, operation.rhs_channel_axes(rhs))
+    lhs_codes = operation.canonical_lhs(x.quantize(lhs))
+    rhs_codes = operation.canonical_rhs(w.quantize(rhs))
+    geometry = operation.geometry(lhs.shape, rhs.shape)
+    sums = sum_products(
+        operation.name,
+        lhs_codes.astype(_code_dtype(multiplier.activation.signed)),
+        rhs_codes.astype(_code_dtype(multiplier.weight.signed)),
+        multiplier,
+        geometry,
+        pad_code=jnp.reshape(x.zero_point, ()),
+        engine=engine,
+    )
+    terms = [sums, *_zero_point_terms(operation, x, w, lhs_codes, rhs_codes, geometry)]
+    if jnp.issubdtype(dtype, jnp.integer):
+        out = sum(terms[1:], start=sums).astype(dtype)
+    else:
+        scale = jnp.reshape(x.scale, ()) * _per_output(operation, w.scale)
+        out = (_sum_to_float(terms) * scale).astype(dtype)
+    return operation.restore(out, lhs.shape, rhs.shape)
+
+
+def _forward(operation, dtype, engine, lhs, rhs, multiplier, quantization):
+    out = _emulated_product(operation, dtype, engine, lhs, rhs, multiplier, quantization)
+    return out, (lhs, rhs, multiplier, quantization)
+
+
+def _backward(operation, dtype, engine, residuals, cotangent):
+    """The exact operation's own derivative at the fake-quantised operands: (10)."""
+    lhs, rhs, multiplier, quantization = residuals
+    x = quantization.lhs.parameters(lhs, multiplier.activation, ())
+    w = quantization.rhs.parameters(rhs, multiplier.weight, operation.rhs_channel_axes(rhs))
+
+    def straight_through(lhs, rhs):
+        out = operation.exact(x.fake_quantize(lhs), w.fake_quantize(rhs))
+        return out.astype(dtype)
+
+    _, vjp = jax.vjp(straight_through, lhs, rhs)
+    none = jax.tree.map(_no_gradient, (multiplier, quantization))
+    return *vjp(cotangent), *none
+
+
+_emulated_product.defvjp(_forward, _backward)
+
+emulated_product = jax.jit(_emulated_product, static_argnums=(0, 1, 2))
+"""Compiled as one program, also where the caller does not compile."""
+
+
+def _no_gradient(leaf: jax.Array) -> Any:
+    leaf = jnp.asarray(leaf)
+    if jnp.issubdtype(leaf.dtype, jnp.inexact):
+        return jnp.zeros_like(leaf)
+    return np.zeros(leaf.shape, jax.dtypes.float0)
+
+
+def _code_dtype(signed: bool) -> Any:
+    return jnp.int8 if signed else jnp.uint8
+
+
+def _per_output(operation: Operation, values: jax.Array | int) -> jax.Array:
+    """A scalar, or numbers for each output channel, as they broadcast against the sums."""
+    values = jnp.asarray(values)
+    return values.reshape(()) if values.size == 1 else operation.canonical_rhs(values)
+
+
+def _zero_point_terms(
+    operation: Operation,
+    x: QuantizationParameters,
+    w: QuantizationParameters,
+    lhs_codes: jax.Array,
+    rhs_codes: jax.Array,
+    geometry: ConvGeometry,
+) -> list[jax.Array]:
+    """The exact corrections of (6): `-z_w sum x`, `-z_x sum w` and `K z_x z_w`.
+
+    Each fits int32 wherever the sum of products does; their sum with it may not.
+    """
+    terms = []
+    w_zero = _per_output(operation, w.zero_point)
+    x_zero = jnp.reshape(x.zero_point, ())
+    if not _is_zero(w.zero_point):
+        sums = _window_sums(lhs_codes, x_zero, rhs_codes.shape, geometry)
+        terms.append(-w_zero * sums)
+    if not _is_zero(x.zero_point):
+        terms.append(-x_zero * rhs_codes.sum((0, 1, 2, 3), dtype=jnp.int32, keepdims=True))
+    if len(terms) == 2:
+        terms.append(depth(rhs_codes.shape) * x_zero * w_zero)
+    return terms
+
+
+def _is_zero(zero_point: jax.Array | int) -> bool:
+    return isinstance(zero_point, int) and zero_point == 0
+
+
+def _window_sums(
+    codes: jax.Array, pad_code: jax.Array, rhs_shape: tuple[int, ...], geometry: ConvGeometry
+) -> jax.Array:
+    """Sum of the codes that each output reads: int32 `(N, D', H', W', O)`.
+
+    A window is a box, so the sum is taken along one dimension after the other.
+    """
+    groups = geometry.feature_group_count
+    shape = geometry.output_shape(codes.shape, rhs_shape)
+    per_group = codes.reshape(*codes.shape[:-1], groups, rhs_shape[-2])
+    sums = per_group.sum(-1, dtype=jnp.int32)
+    pad = pad_code.astype(jnp.int32) * per_group.shape[-1]
+    sums = lax.pad(sums, pad, geometry.padding_config())
+    if 0 in shape:
+        return jnp.zeros(shape, jnp.int32)
+    for axis in range(SPATIAL):
+        size, taps = shape[axis + 1], rhs_shape[axis]
+        stride, dilation = geometry.window_strides[axis], geometry.rhs_dilation[axis]
+        parts = [
+            lax.slice_in_dim(
+                sums, k * dilation, k * dilation + (size - 1) * stride + 1, stride, axis + 1
+            )
+            for k in range(taps)
+        ]
+        sums = sum(parts[1:], start=parts[0])
+    return jnp.repeat(sums, rhs_shape[-1] // groups, axis=-1)
+
+
+def _sum_to_float(terms: list[jax.Array]) -> jax.Array:
+    """The sum of int32 arrays as the nearest float32, also where it leaves int32.
+
+    High and low halves are summed apart. Both sums, and the high one times 2**16, are exact
+    in float32 for up to 128 terms, so that the last addition alone rounds.
+    """
+    if len(terms) == 1:
+        return terms[0].astype(jnp.float32)
+    high = sum((t >> 16 for t in terms[1:]), start=terms[0] >> 16)
+    low = sum((t & 0xFFFF for t in terms[1:]), start=terms[0] & 0xFFFF)
+    return high.astype(jnp.float32) * 65536.0 + low.astype(jnp.float32)

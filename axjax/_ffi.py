@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Registers the native handlers with JAX, once, at import. Nothing else imports native code."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import pathlib
+import re
+import types
+
+import jax
+
+from axjax import _cpu
+
+_cuda: types.ModuleType | None
+try:
+    _cuda = importlib.import_module("axjax._cuda")
+except ModuleNotFoundError:  # built without CUDA
+    _cuda = None
+
+
+def check_api_version(module: types.ModuleType, header: str) -> None:
+    """Refuses a build that the installed jaxlib would refuse.
+
+    JAX registers handlers when its backend starts, and one that was built for a newer
+    interface takes the whole backend down with it. So look before registering.
+
+    Args:
+        module: a native module of axjax.
+        header: text of the `c_api.h` that the installed jaxlib ships.
+    Raises:
+        ImportError: if the module was built for a newer interface.
+    """
+    have = tuple(
+        int(match[1])
+        for part in ("MAJOR", "MINOR")
+        if (match := re.search(rf"#define XLA_FFI_API_{part} (\d+)", header))
+    )
+    built = tuple(module.xla_ffi_api_version)
+    if built > have:
+        raise ImportError(
+            f"axjax: handlers run on an XLA FFI of their own version or newer, got version "
+            f"{built} for {module.__name__} and {have} for jaxlib "
+            f"{importlib.metadata.version('jaxlib')}. Upgrade jax, or build axjax against "
+            "this jaxlib: pip install --no-build-isolation axjax."
+        )
+
+
+def _register(module: types.ModuleType, platform: str) -> None:
+    for name, handler in module.targets().items():
+        jax.ffi.register_ffi_target(name, handler, platform=platform)
+
+
+_HEADER = pathlib.Path(jax.ffi.include_dir(), "xla/ffi/api/c_api.h").read_text()
+check_api_version(_cpu, _HEADER)
+_register(_cpu, "cpu")
+if _cuda is not None:
+    check_api_version(_cuda, _HEADER)
+    _register(_cuda, "CUDA")  # waits until a CUDA plugin is loaded, if ever
+
+
+def has_cuda_handlers() -> bool:
+    """True if this build of axjax contains the CUDA handlers."""
+    return _cuda is not None
+
+
+def cuda_unusable_because() -> str | None:
+    """Why the CUDA engines cannot run here, or None if they can. Starts JAX's backends."""
+    if _cuda is None:
+        return (
+            "axjax was built without CUDA handlers: build it where nvcc is found, or with "
+            "AXJAX_CUDA_WHEELS=1 pip install"
+        )
+    try:
+        jax.devices("cuda")
+    except RuntimeError:
+        return "JAX has no CUDA device: install jax[cuda13] and check the driver (nvidia-smi)"
+    return None
+
+
+def native_build() -> dict[str, object]:
+    """What the native modules say of themselves."""
+    return {
+        "cpu": _cpu.build(),
+        "cuda": None if _cuda is None else _cuda.build(),
+    }

@@ -1,0 +1,388 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How real numbers become codes: scale, zero point, and where their range comes from.
+
+Equations (1) to (3) of docs/arithmetic.md.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from axjax._code_type import CodeType
+
+_LEAST_SCALE = 2.0**-100  # far from float32's subnormal numbers, which devices flush to zero
+
+
+def _pytree(*leaves: str) -> Callable[[type], type]:
+    """Registers a dataclass as a pytree, the named fields being its leaves.
+
+    What is rebuilt from leaves is not checked again: they may be tracers, or gradients.
+    """
+
+    def register(cls: type) -> type:
+        static = [field.name for field in dataclasses.fields(cls) if field.name not in leaves]
+
+        def flatten(quantizer: Any) -> tuple[Any, Any]:
+            keyed = [(jax.tree_util.GetAttrKey(n), getattr(quantizer, n)) for n in leaves]
+            return keyed, tuple(getattr(quantizer, n) for n in static)
+
+        def unflatten(structure: Any, children: Any) -> Any:
+            new: Any = object.__new__(cls)
+            values = [*zip(leaves, children, strict=True), *zip(static, structure, strict=True)]
+            for name, value in values:
+                object.__setattr__(new, name, value)
+            return new
+
+        jax.tree_util.register_pytree_with_keys(cls, flatten, unflatten)
+        return cls
+
+    return register
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizationParameters:
+    """What turns an operand into codes: `real = scale * (code - zero_point)`, (1).
+
+    Attributes:
+        scale: float32, positive; a scalar, or an array that broadcasts against the operand.
+            NaN where the operand or its range was not finite: all that it touches is NaN.
+        zero_point: the code of real zero, int32 of the scale's shape; an int if it is known
+            while tracing, so that corrections by zero are left out.
+        low: least code in use.
+        high: greatest code in use.
+    """
+
+    scale: jax.Array
+    zero_point: jax.Array | int
+    low: int
+    high: int
+
+    def quantize(self, x: jax.Array) -> jax.Array:
+        """Codes of real numbers, int32: (2)."""
+        return jnp.clip(self._unbounded_codes(x), self.low, self.high)
+
+    def dequantize(self, codes: jax.Array) -> jax.Array:
+        """Real numbers of codes, float32: (1)."""
+        return self.scale * (codes - self.zero_point).astype(jnp.float32)
+
+    def fake_quantize(self, x: jax.Array) -> jax.Array:
+        """`dequantize(quantize(x))` in `x`'s dtype, with the straight-through gradient.
+
+        The gradient is one where the code was not clipped and zero elsewhere: (10).
+        """
+        inside = self._unbounded_codes(x)
+        inside = (inside >= self.low) & (inside <= self.high)
+        rounded = self.dequantize(self.quantize(x)).astype(x.dtype)
+        return lax.stop_gradient(rounded) + jnp.where(inside, x - lax.stop_gradient(x), 0)
+
+    def _unbounded_codes(self, x: jax.Array) -> jax.Array:
+        return nearest_multiple(x.astype(jnp.float32), self.scale) + self.zero_point
+
+
+def nearest_multiple(x: jax.Array, scale: jax.Array) -> jax.Array:
+    """`floor(x / scale + 1/2)`, exactly, as int32 between -2**10 and 2**10.
+
+    A quotient in float32 is rounded, and differently on different devices, so that a code
+    near a tie would depend on where it was computed. The quotient is a guess here, which
+    the signs of two residuals put right. A residual is exact: the scale is split in halves
+    of 12 bits, so that its products with half-integers of 11 bits are exact, and numbers
+    that are close have an exact difference.
+
+    Args:
+        x: float32. NaN gives 0.
+        scale: float32, positive, broadcasts against `x`.
+    """
+    bits = lax.bitcast_convert_type(scale, jnp.uint32)
+    upper = lax.bitcast_convert_type(bits & jnp.uint32(0xFFFFF000), jnp.float32)
+    lower = scale - upper
+
+    def at_least(multiple: jax.Array) -> jax.Array:
+        return (x - multiple * upper) - multiple * lower >= 0
+
+    guess = jnp.clip(jnp.floor(x / scale + 0.5), -1023.0, 1023.0)
+    guess = jnp.where(jnp.isnan(guess), 0.0, guess)
+    guess += jnp.where(at_least(guess + 0.5), 1.0, jnp.where(at_least(guess - 0.5), 0.0, -1.0))
+    return guess.astype(jnp.int32)
+
+
+class Quantizer(abc.ABC):
+    """Where the scale and zero point of one operand come from. Immutable; a pytree."""
+
+    @abc.abstractmethod
+    def parameters(
+        self, x: jax.Array, code_type: CodeType, channel_axes: tuple[int, ...]
+    ) -> QuantizationParameters:
+        """Scale and zero point for an operand.
+
+        Args:
+            x: the operand, real.
+            code_type: the multiplier input that takes the codes.
+            channel_axes: axes of `x` that tell output channels apart; empty for activations.
+        """
+
+
+@_pytree()
+@dataclasses.dataclass(frozen=True)
+class CurrentRange(Quantizer):
+    """The range of the values at hand, so that nothing is clipped.
+
+    Results then depend on what shares a batch: use `GivenRange` or `MovingAverage` for
+    activations where that matters.
+
+    Args:
+        symmetric: real zero at the middle code, as many codes below as above. By default
+            where codes are signed. Otherwise affine: the codes span the range.
+        per_channel: a scale for each output channel. For kernels only.
+        include_zero: the range is widened to hold zero. Without it the zero point is
+            clamped and values beyond saturate, as TensorFlow's fake quantisation does.
+    """
+
+    symmetric: bool | None = None
+    per_channel: bool = False
+    include_zero: bool = True
+
+    def parameters(
+        self, x: jax.Array, code_type: CodeType, channel_axes: tuple[int, ...]
+    ) -> QuantizationParameters:
+        x = lax.stop_gradient(x.astype(jnp.float32))
+        axes: tuple[int, ...] = tuple(range(x.ndim))
+        if self.per_channel:
+            if not channel_axes:
+                raise ValueError(
+                    "CurrentRange: only a kernel has output channels, got per_channel=True for "
+                    "an activation. Use it for Quantization.rhs."
+                )
+            axes = tuple(a for a in axes if a not in {c % x.ndim for c in channel_axes})
+        if x.size == 0:  # no values, no products: any scale will do
+            low = high = jnp.zeros([1 if a in axes else n for a, n in enumerate(x.shape)])
+        else:
+            low = x.min(axes, keepdims=True)
+            high = x.max(axes, keepdims=True)
+        return _parameters_of_range(low, high, code_type, self.symmetric, self.include_zero)
+
+
+@_pytree("low", "high")
+@dataclasses.dataclass(frozen=True)
+class GivenRange(Quantizer):
+    """A range that was chosen or calibrated before. Values beyond it saturate.
+
+    A NaN among the values makes the whole result NaN.
+
+    Args:
+        low: least real value; a number, or one for each output channel. Widened to hold
+            zero, as `high` is.
+        high: greatest real value.
+        symmetric: as in `CurrentRange`.
+    Raises:
+        ValueError: for a range that is not finite or upside down.
+    """
+
+    low: Any
+    high: Any
+    symmetric: bool | None = None
+
+    def __post_init__(self) -> None:
+        if not (_is_concrete(self.low) and _is_concrete(self.high)):
+            return
+        low, high = np.asarray(self.low), np.asarray(self.high)
+        if not (np.isfinite(low).all() and np.isfinite(high).all() and (low <= high).all()):
+            raise ValueError(
+                f"GivenRange: low and high are finite and low <= high, got low={self.low} and "
+                f"high={self.high}. Calibrate on finite data."
+            )
+
+    def parameters(
+        self, x: jax.Array, code_type: CodeType, channel_axes: tuple[int, ...]
+    ) -> QuantizationParameters:
+        low, high = (
+            _along_channels("GivenRange", jnp.asarray(end, jnp.float32), x, channel_axes)
+            for end in (self.low, self.high)
+        )
+        found = _parameters_of_range(low, high, code_type, self.symmetric, True)
+        return _nan_if_operand_has(x, found)
+
+
+@_pytree("scale")
+@dataclasses.dataclass(frozen=True)
+class FixedScale(Quantizer):
+    """A scale and zero point that are given. With the defaults, integers are their own codes.
+
+    Args:
+        scale: real value of a step; a number, or one for each output channel.
+        zero_point: the code of real zero.
+    Raises:
+        ValueError: for a scale that is not finite and positive.
+    """
+
+    scale: Any = 1.0
+    zero_point: int = 0
+
+    def __post_init__(self) -> None:
+        if _is_concrete(self.scale):
+            scale = np.asarray(self.scale)
+            if not (np.isfinite(scale).all() and (scale > 0).all()):
+                raise ValueError(
+                    f"FixedScale: a scale is finite and positive, got scale={self.scale}. "
+                    "Pass the real value of one step."
+                )
+
+    def parameters(
+        self, x: jax.Array, code_type: CodeType, channel_axes: tuple[int, ...]
+    ) -> QuantizationParameters:
+        if not code_type.min <= self.zero_point <= code_type.max:
+            raise ValueError(
+                f"FixedScale: the zero point is one of the codes, got zero_point="
+                f"{self.zero_point} for {code_type}. Pass {code_type.min} to {code_type.max}."
+            )
+        scale = jnp.asarray(self.scale, jnp.float32)
+        scale = _along_channels("FixedScale", scale, x, channel_axes)
+        found = QuantizationParameters(scale, self.zero_point, code_type.min, code_type.max)
+        return _nan_if_operand_has(x, found)
+
+
+@_pytree()
+@dataclasses.dataclass(frozen=True)
+class MovingAverage(Quantizer):
+    """The moving average of batch ranges, kept by a module and frozen at evaluation.
+
+    For activations in `axjax.linen` and `axjax.nnx` modules, which hold the state.
+
+    Args:
+        momentum: share of the old range that a training step keeps, 0 to 1.
+        symmetric: as in `CurrentRange`.
+    """
+
+    momentum: float = 0.99
+    symmetric: bool | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.momentum <= 1:
+            raise ValueError(
+                f"MovingAverage: momentum is from 0 to 1, got momentum={self.momentum}. "
+                "Pass the share of the old range that a step keeps, such as 0.99."
+            )
+
+    def update(
+        self, low: jax.Array, high: jax.Array, x: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """The range after a batch `x`."""
+        x = lax.stop_gradient(x.astype(jnp.float32))
+        keep = self.momentum
+        return keep * low + (1 - keep) * x.min(), keep * high + (1 - keep) * x.max()
+
+    def freeze(self, low: jax.Array, high: jax.Array) -> GivenRange:
+        """The quantizer that uses a range."""
+        return GivenRange(low, high, self.symmetric)
+
+    def parameters(
+        self, x: jax.Array, code_type: CodeType, channel_axes: tuple[int, ...]
+    ) -> QuantizationParameters:
+        raise ValueError(
+            "MovingAverage: a moving average is state that a module keeps, got it in a plain "
+            "function. Use axjax.linen or axjax.nnx, or pass GivenRange(low, high)."
+        )
+
+
+@_pytree("lhs", "rhs")
+@dataclasses.dataclass(frozen=True)
+class Quantization:
+    """How both operands of an emulated operation become codes. A pytree.
+
+    Args:
+        lhs: quantizer of the activations.
+        rhs: quantizer of the kernel: by default a range for each output channel.
+
+    >>> from axjax import CurrentRange, GivenRange, Quantization
+    >>> relu6 = Quantization(lhs=GivenRange(0.0, 6.0))
+    >>> per_tensor = Quantization(rhs=CurrentRange(per_channel=False))
+    """
+
+    lhs: Quantizer = dataclasses.field(default_factory=CurrentRange)
+    rhs: Quantizer = dataclasses.field(default_factory=lambda: CurrentRange(per_channel=True))
+
+    @classmethod
+    def tfapprox(cls) -> Quantization:
+        """TFApprox's quantisation: affine per tensor, ranges of the current operands.
+
+        Source: Vaverka, Mrazek, Vasicek, Sekanina, TFApprox, DATE 2020.
+        """
+        quantizer = CurrentRange(symmetric=False, include_zero=False)
+        return cls(lhs=quantizer, rhs=quantizer)
+
+    @classmethod
+    def unit(cls) -> Quantization:
+        """Integers are their own codes: scale 1, zero point 0. Results are exact."""
+        return cls(lhs=FixedScale(), rhs=FixedScale())
+
+
+def _parameters_of_range(
+    low: jax.Array,
+    high: jax.Array,
+    code_type: CodeType,
+    symmetric: bool | None,
+    include_zero: bool,
+) -> QuantizationParameters:
+    """Scale and zero point that cover a range: (3)."""
+    degenerate = low == high
+    if include_zero:
+        low, high = jnp.minimum(low, 0.0), jnp.maximum(high, 0.0)
+    else:  # a single value has no width: cover it from zero on
+        low = jnp.where(degenerate, jnp.minimum(low, 0.0), low)
+        high = jnp.where(degenerate, jnp.maximum(high, 0.0), high)
+    if code_type.signed if symmetric is None else symmetric:
+        steps = (code_type.max - code_type.min - 1) // 2
+        zero = code_type.min + 1 + steps
+        scale = _scale(jnp.maximum(-low, high), steps)
+        return QuantizationParameters(scale, zero, zero - steps, zero + steps)
+    scale = _scale(high - low, code_type.max - code_type.min)
+    zero_point = jnp.clip(
+        code_type.min + nearest_multiple(-low, scale), code_type.min, code_type.max
+    )
+    return QuantizationParameters(scale, zero_point, code_type.min, code_type.max)
+
+
+def _scale(width: jax.Array, steps: int) -> jax.Array:
+    scale = jnp.maximum(width / steps, _LEAST_SCALE)
+    scale = jnp.where(width == 0, 1.0, scale)  # nothing but zeros: any scale is right
+    return jnp.where(jnp.isfinite(width), scale, jnp.nan)
+
+
+def _nan_if_operand_has(
+    x: jax.Array, parameters: QuantizationParameters
+) -> QuantizationParameters:
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        return parameters
+    has_nan = lax.stop_gradient(jnp.isnan(x).any())
+    scale = jnp.where(has_nan, jnp.nan, parameters.scale)
+    return dataclasses.replace(parameters, scale=scale)
+
+
+def _along_channels(
+    name: str, values: jax.Array, x: jax.Array, channel_axes: tuple[int, ...]
+) -> jax.Array:
+    """Numbers for each output channel in a shape that broadcasts against the operand."""
+    if values.ndim == 0:
+        return values
+    axes = {axis % x.ndim for axis in channel_axes}
+    shape = [n if a in axes else 1 for a, n in enumerate(x.shape)]
+    if not axes or values.size != np.prod(shape):
+        raise ValueError(
+            f"{name}: a number, or one for each output channel of a kernel, got shape="
+            f"{values.shape} for an operand of shape {x.shape} with channel axes "
+            f"{tuple(channel_axes)}. Pass a scalar."
+        )
+    return values.reshape(shape)
+
+
+def _is_concrete(value: Any) -> bool:
+    if isinstance(value, jax.Array):
+        return not isinstance(value, jax.core.Tracer)
+    return isinstance(value, int | float | np.ndarray | np.generic)

@@ -1,0 +1,2 @@
+def lut_conv(lhs, rhs, table, pad_code, geometry):
+    raise NotImplementedError

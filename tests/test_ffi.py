@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The native modules: what they refuse, and what importing them does."""
+
+import subprocess
+import sys
+import types
+
+import jax
+import numpy as np
+import pytest
+
+import axjax
+from axjax import _ffi
+
+ONES = np.ones(3, np.int64)
+GOOD = dict(
+    window_strides=ONES,
+    padding_low=0 * ONES,
+    lhs_dilation=ONES,
+    rhs_dilation=ONES,
+    feature_group_count=1,
+)
+
+
+def call(out=(1, 1, 1, 1, 3), table=(256, 256), **attributes):
+    target = jax.ffi.ffi_call("axjax_lut_conv_cpu_u16", jax.ShapeDtypeStruct(out, np.int32))
+    operands = (np.zeros((1, 1, 1, 1, 4)), np.zeros((1, 1, 1, 4, 3)), np.zeros(table), 0)
+    dtypes = (np.uint8, np.uint8, np.uint16, np.uint8)
+    operands = [np.asarray(a, t) for a, t in zip(operands, dtypes, strict=True)]
+    return jax.block_until_ready(target(*operands, **GOOD | attributes))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(feature_group_count=3), "do not divide into 3 groups"),
+        (dict(feature_group_count=0), "do not divide into 0 groups"),
+        (dict(table=(9, 256)), "a table is 256 x 256"),
+        (dict(rhs_dilation=0 * ONES), "strides and dilations are positive"),
+        (dict(window_strides=-ONES), "strides and dilations are positive"),
+        (dict(padding_low=ONES[:2]), "geometry attributes have three entries"),
+        (dict(out=(2, 1, 1, 1, 3)), "the output has the batch of the input"),
+        (dict(out=(1, 1, 1, 1, 4)), "the output has the batch of the input"),
+    ],
+)
+def test_a_handler_checks_what_it_is_called_with(arguments, message):
+    assert call().shape == (1, 1, 1, 1, 3)
+    with pytest.raises(jax.errors.JaxRuntimeError, match=message):
+        call(**arguments)
+
+
+def test_a_build_for_a_newer_jaxlib_is_refused_before_it_does_harm():
+    header = "#define XLA_FFI_API_MAJOR 0\n#define XLA_FFI_API_MINOR 3\n"
+    module = types.ModuleType("newer")
+    module.xla_ffi_api_version = (0, 3)
+    _ffi.check_api_version(module, header)
+    module.xla_ffi_api_version = (0, 4)
+    with pytest.raises(
+        ImportError, match=r"version \(0, 4\) for newer and \(0, 3\) for jaxlib"
+    ):
+        _ffi.check_api_version(module, header)
+
+
+def test_importing_starts_no_backend():
+    code = "import axjax, jax; from jax._src import xla_bridge as b; assert not b._backends"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_build_info_tells_what_is_usable_and_why_not():
+    info = axjax.build_info()
+    assert info["version"] == axjax.__version__
+    assert set(info["engines"]) == set(axjax.ENGINES)
+    for engine in ("reference", "xla", "cpu"):
+        assert info["engines"][engine] == "usable"
+    assert info["native"]["cpu"]["xla_ffi_api_version"] <= (0, 99)
+    texture = info["engines"]["cuda_texture"]
+    assert texture == "usable" or "CUDA" in texture
+
+
+def test_handlers_run_side_by_side_and_in_many_threads():
+    """More calls at a time than the pool has threads: every one ends, with its own result."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    mul = axjax.Multiplier.exact(8)
+    rng = np.random.default_rng(0)
+    w = rng.integers(0, 256, (3, 3, 8, 8), dtype=np.uint8)
+    xs = rng.integers(0, 256, (16, 2, 20, 20, 8), dtype=np.uint8)
+    run = jax.jit(lambda x: axjax.lut_conv(x, w, mul, engine="cpu"))
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda x: np.asarray(run(x)), xs))
+    for x, result in zip(xs, results, strict=True):
+        expected = axjax.lut_conv(x, w, mul, engine="xla")
+        np.testing.assert_array_equal(result, expected)

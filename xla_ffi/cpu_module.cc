@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// Python module `_cpu`: the CPU handlers. Unpack, check, call; no arithmetic here.
+#include <nanobind/nanobind.h>
+
+#include <cstdint>
+#include <type_traits>
+
+#include "cpu/reference.h"
+#include "cpu/xla_workers.h"
+#include "ffi_geometry.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace nb = nanobind;
+namespace ffi = xla::ffi;
+
+namespace axjax {
+namespace {
+
+template <ffi::DataType kEntry>
+ffi::Error LutConvHandler(ffi::ThreadPool pool, Codes5 lhs, Codes5 rhs,
+                          Table2<kEntry> table, Code pad_code, ffi::Result<Sums5> out,
+                          Triple strides, Triple padding_low, Triple lhs_dilation,
+                          Triple rhs_dilation, int64_t groups) {
+  ConvGeometry g;
+  if (ffi::Error error =
+          FillGeometry(lhs, rhs, table.dimensions(), out->dimensions(), strides,
+                       padding_low, lhs_dilation, rhs_dilation, groups, &g);
+      error.failure())
+    return error;
+  XlaWorkers workers(pool);
+  LutConvReference(g, lhs.typed_data(), rhs.typed_data(), table.typed_data(),
+                   *pad_code.typed_data(), out->typed_data(), workers);
+  return ffi::Error::Success();
+}
+
+template <ffi::DataType kEntry>
+XLA_FFI_Error* LutConvTarget(XLA_FFI_CallFrame* frame) {
+  static const auto* handler = ffi::Ffi::Bind()
+                                   .Ctx<ffi::ThreadPool>()
+                                   .Arg<Codes5>()          // lhs
+                                   .Arg<Codes5>()          // rhs
+                                   .Arg<Table2<kEntry>>()  // table
+                                   .template Arg<Code>()   // pad_code
+                                   .template Ret<Sums5>()  // out
+                                   .template Attr<Triple>("window_strides")
+                                   .template Attr<Triple>("padding_low")
+                                   .template Attr<Triple>("lhs_dilation")
+                                   .template Attr<Triple>("rhs_dilation")
+                                   .template Attr<int64_t>("feature_group_count")
+                                   .To(LutConvHandler<kEntry>)
+                                   .release();
+  return handler->Call(frame);
+}
+
+template <typename T>
+nb::capsule Capsule(T* handler) {
+  static_assert(std::is_invocable_r_v<XLA_FFI_Error*, T, XLA_FFI_CallFrame*>,
+                "not an XLA FFI handler");
+  return nb::capsule(reinterpret_cast<const void*>(handler));
+}
+
+}  // namespace
+}  // namespace axjax
+
+NB_MODULE(_cpu, m) {
+  using namespace axjax;
+  m.def("targets", [] {
+    nb::dict targets;
+    targets["axjax_lut_conv_cpu_u16"] = Capsule(&LutConvTarget<ffi::U16>);
+    targets["axjax_lut_conv_cpu_s16"] = Capsule(&LutConvTarget<ffi::S16>);
+    targets["axjax_lut_conv_cpu_s32"] = Capsule(&LutConvTarget<ffi::S32>);
+    return targets;
+  });
+  m.def("build", [] {
+    nb::dict build;
+    build["xla_ffi_api_version"] =
+        nb::make_tuple(XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR);
+    return build;
+  });
+  m.attr("xla_ffi_api_version") = nb::make_tuple(XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR);
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// From a custom call's operands and attributes to a checked ConvGeometry.
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "conv_geometry.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace axjax {
+
+using Codes5 = xla::ffi::Buffer<xla::ffi::U8, 5>;
+using Code = xla::ffi::BufferR0<xla::ffi::U8>;
+using Sums5 = xla::ffi::Buffer<xla::ffi::S32, 5>;
+template <xla::ffi::DataType kEntry>
+using Table2 = xla::ffi::BufferR2<kEntry>;
+using Triple = xla::ffi::Span<const int64_t>;
+
+// Python has checked the shapes with messages for people. What is checked here again is
+// what keeps a handler within its buffers when it is called by other means.
+inline xla::ffi::Error FillGeometry(const Codes5& lhs, const Codes5& rhs,
+                                    xla::ffi::Span<const int64_t> table,
+                                    xla::ffi::Span<const int64_t> out, Triple strides,
+                                    Triple padding_low, Triple lhs_dilation,
+                                    Triple rhs_dilation, int64_t groups,
+                                    ConvGeometry* g) {
+  const auto error = [](const std::string& text) {
+    return xla::ffi::Error::InvalidArgument("axjax: " + text);
+  };
+  const auto l = lhs.dimensions(), r = rhs.dimensions();
+  if (table[0] != 256 || table[1] != 256) return error("a table is 256 x 256");
+  for (const Triple& t : {strides, padding_low, lhs_dilation, rhs_dilation})
+    if (t.size() != 3) return error("geometry attributes have three entries");
+  if (groups < 1 || r[3] * groups != l[4] || r[4] % groups != 0)
+    return error("the channels of input and kernel do not divide into " +
+                 std::to_string(groups) + " groups");
+  if (out[0] != l[0] || out[4] != r[4])
+    return error("the output has the batch of the input and the outputs of the kernel");
+  g->batch = l[0];
+  g->in_c = l[4];
+  g->out_c = r[4];
+  g->groups = groups;
+  for (int d = 0; d < 3; ++d) {
+    if (strides[d] < 1 || lhs_dilation[d] < 1 || rhs_dilation[d] < 1)
+      return error("strides and dilations are positive");
+    g->in[d] = l[d + 1];
+    g->kernel[d] = r[d];
+    g->out[d] = out[d + 1];
+    g->stride[d] = strides[d];
+    g->pad_low[d] = padding_low[d];
+    g->in_dilation[d] = lhs_dilation[d];
+    g->kernel_dilation[d] = rhs_dilation[d];
+  }
+  return xla::ffi::Error::Success();
+}
+
+}  // namespace axjax
