@@ -1,11 +1,29 @@
-# Development: `make develop` builds the native modules into the source tree.
+# Development. `make develop` builds the native modules into the source tree, so that tests and
+# scripts run from it; AXJAX_CUDA=ON builds the CUDA one too.
 PYTHON ?= python3
-BUILD ?= build/develop-$(shell $(PYTHON) -c 'import sys; print(f"{sys.version_info[0]}{sys.version_info[1]}")')
+AXJAX_CUDA ?= OFF
+BUILD := build/develop-$(shell $(PYTHON) -c 'import sys; print("%d%d" % sys.version_info[:2])')
+CPP := $(shell git ls-files '*.h' '*.cc' '*.cu' '*.cuh')
 
-.PHONY: develop lint test check
+.PHONY: develop format lint test
 
 develop:
-	cmake -S . -B $(BUILD) -G Ninja -DPython_EXECUTABLE=$$($(PYTHON) -c 'import sys; print(sys.executable)') -DAXJAX_CUDA=$(or $(AXJAX_CUDA),OFF) > $(BUILD).log 2>&1 || (cat $(BUILD).log; false)
+	cmake -S . -B $(BUILD) -G Ninja -DAXJAX_CUDA=$(AXJAX_CUDA) \
+	  -DPython_EXECUTABLE=$$($(PYTHON) -c 'import sys; print(sys.executable)')
 	cmake --build $(BUILD)
 	cp $(BUILD)/_c*.so axjax/
 	ln -sfn ../luts axjax/luts
+
+format:
+	ruff format .
+	ruff check --fix .
+	clang-format -i $(CPP)
+
+lint:
+	ruff format --check .
+	ruff check .
+	mypy
+	clang-format --dry-run --Werror $(CPP)
+
+test:
+	$(PYTHON) -m pytest

@@ -18,6 +18,7 @@ from jax import lax
 
 from axjax._geometry import SPATIAL, ConvGeometry, depth
 from axjax._lut_conv import sum_products
+from axjax._manual_axes import vary_together
 from axjax._multiplier import Multiplier
 from axjax._quantization import Quantization, QuantizationParameters
 
@@ -63,17 +64,6 @@ def _emulated_product(
     multiplier: Multiplier,
     quantization: Quantization,
 ) -> jax.Array:
-    """The operation as the approximate hardware computes it: (6) of docs/arithmetic.md.
-
-    Args:
-        operation: what to compute.
-        dtype: of the result. For an integer dtype both scales must be fixed at one.
-        engine: for the sums of table entries.
-        lhs: activations, real.
-        rhs: kernel, real.
-        multiplier: the table.
-        quantization: how operands become codes.
-    """
     x = quantization.lhs.parameters(lhs, multiplier.activation, ())
     w = quantization.rhs.parameters(rhs, multiplier.weight, operation.rhs_channel_axes(rhs))
     lhs_codes = operation.canonical_lhs(x.quantize(lhs))
@@ -119,8 +109,33 @@ def _backward(operation, dtype, engine, residuals, cotangent):
 
 _emulated_product.defvjp(_forward, _backward)
 
-emulated_product = jax.jit(_emulated_product, static_argnums=(0, 1, 2))
-"""Compiled as one program, also where the caller does not compile."""
+_compiled = jax.jit(_emulated_product, static_argnums=(0, 1, 2))
+
+
+def emulated_product(
+    operation: Operation,
+    dtype: Any,
+    engine: str,
+    lhs: jax.Array,
+    rhs: jax.Array,
+    multiplier: Multiplier,
+    quantization: Quantization,
+) -> jax.Array:
+    """The operation as the approximate hardware computes it: (6) of docs/arithmetic.md.
+
+    Compiled as one program, also where the caller does not compile.
+
+    Args:
+        operation: what to compute.
+        dtype: of the result. For an integer dtype both scales must be fixed at one.
+        engine: for the sums of table entries.
+        lhs: activations, real.
+        rhs: kernel, real.
+        multiplier: the table.
+        quantization: how operands become codes.
+    """
+    operands = jax.tree.map(jnp.asarray, (lhs, rhs, multiplier, quantization))
+    return _compiled(operation, dtype, engine, *vary_together(operands))
 
 
 def _no_gradient(leaf: jax.Array) -> Any:
@@ -178,12 +193,12 @@ def _window_sums(
     """
     groups = geometry.feature_group_count
     shape = geometry.output_shape(codes.shape, rhs_shape)
+    if 0 in shape:
+        return jnp.zeros(shape, jnp.int32)
     per_group = codes.reshape(*codes.shape[:-1], groups, rhs_shape[-2])
     sums = per_group.sum(-1, dtype=jnp.int32)
     pad = pad_code.astype(jnp.int32) * per_group.shape[-1]
     sums = lax.pad(sums, pad, geometry.padding_config())
-    if 0 in shape:
-        return jnp.zeros(shape, jnp.int32)
     for axis in range(SPATIAL):
         size, taps = shape[axis + 1], rhs_shape[axis]
         stride, dilation = geometry.window_strides[axis], geometry.rhs_dilation[axis]

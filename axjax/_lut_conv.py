@@ -22,6 +22,7 @@ from axjax._geometry import (
     canonical_rhs_shape,
     depth,
 )
+from axjax._manual_axes import vary_together
 from axjax._multiplier import Multiplier
 from axjax.engines import _registry
 
@@ -162,12 +163,16 @@ def sum_products(
     """
     _registry.check(function, engine)
     check_depth(function, depth(rhs.shape), multiplier)
-    return _batched(geometry, engine)(
+    operands = (
         _bytes(lhs).reshape(canonical_lhs_shape(lhs.shape)),
         _bytes(rhs).reshape(canonical_rhs_shape(rhs.shape)),
         jnp.asarray(multiplier.table),
         _bytes(jnp.asarray(pad_code, lhs.dtype)),
     )
+    shape = geometry.output_shape(*(codes.shape for codes in operands[:2]))
+    if 0 in shape or 0 in operands[1].shape:  # nothing to add: no engine has to know
+        return jnp.zeros(shape, jnp.int32)
+    return _batched(geometry, engine)(*vary_together(operands))
 
 
 def check_depth(function: str, products: int, multiplier: Multiplier) -> None:

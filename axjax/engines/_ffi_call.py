@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from axjax._geometry import ConvGeometry
+from axjax._manual_axes import result_type
 
 _ENTRY_NAMES = {"uint16": "u16", "int16": "s16", "int32": "s32"}
 
@@ -19,7 +20,7 @@ def target(engine: str, table: jax.Array) -> str:
 
 def out_type(lhs: jax.Array, rhs: jax.Array, geometry: ConvGeometry) -> jax.ShapeDtypeStruct:
     """Type of the accumulators that a handler returns."""
-    return jax.ShapeDtypeStruct(geometry.output_shape(lhs.shape, rhs.shape), jnp.int32)
+    return result_type(geometry.output_shape(lhs.shape, rhs.shape), jnp.int32, lhs)
 
 
 def attributes(geometry: ConvGeometry) -> dict[str, np.ndarray | int]:

@@ -27,8 +27,6 @@ def lut_conv(
     groups = geometry.feature_group_count
     shape = geometry.output_shape(lhs.shape, rhs.shape)
     steps = depth(rhs.shape)
-    if 0 in shape or steps == 0:
-        return jnp.zeros(shape, jnp.int32)
     padded = lax.pad(lhs, pad_code, geometry.padding_config())
     x = padded.reshape(*padded.shape[:-1], groups, rhs.shape[-2])
     # A window read at tap k and channel c: every stride-th code from k * dilation on.
@@ -50,6 +48,7 @@ def lut_conv(
         products = flat_table.at[index].get(mode="promise_in_bounds")
         return total + products.astype(jnp.int32), None
 
-    zero = jnp.zeros((*shape[:-1], groups, rhs.shape[-1] // groups), jnp.int32)
+    # Varies over the mesh axes of the operands, as the sums will.
+    zero = jnp.zeros_like(x, jnp.int32, shape=(*shape[:-1], groups, rhs.shape[-1] // groups))
     total, _ = lax.scan(add_products, zero, (jnp.arange(steps, dtype=jnp.int32), w))
     return total.reshape(shape)
