@@ -193,7 +193,7 @@ def _window_sums(
     """
     groups = geometry.feature_group_count
     shape = geometry.output_shape(codes.shape, rhs_shape)
-    if 0 in shape:
+    if 0 in (*shape, *rhs_shape):
         return jnp.zeros(shape, jnp.int32)
     per_group = codes.reshape(*codes.shape[:-1], groups, rhs_shape[-2])
     sums = per_group.sum(-1, dtype=jnp.int32)

@@ -273,10 +273,22 @@ class MovingAverage(Quantizer):
     def update(
         self, low: jax.Array, high: jax.Array, x: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """The range after a batch `x`."""
+        """The range after a batch.
+
+        Args:
+            low: least value so far, float32 scalar; NaN if there was no batch yet.
+            high: greatest value so far.
+            x: the batch. One with values that are not finite leaves the range as it is.
+        """
         x = lax.stop_gradient(x.astype(jnp.float32))
-        keep = self.momentum
-        return keep * low + (1 - keep) * x.min(), keep * high + (1 - keep) * x.max()
+        first = jnp.isnan(low) | jnp.isnan(high)
+        finite = jnp.isfinite(x).all()
+
+        def moved(old: jax.Array, new: jax.Array) -> jax.Array:
+            average = jnp.where(first, new, self.momentum * old + (1 - self.momentum) * new)
+            return jnp.where(finite, average, old)
+
+        return moved(low, x.min()), moved(high, x.max())
 
     def freeze(self, low: jax.Array, high: jax.Array) -> GivenRange:
         """The quantizer that uses a range."""

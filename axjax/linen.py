@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""flax.linen's layers on approximate hardware.
+
+Constructors, parameters, names and initial values are Flax's own, so that a checkpoint loads
+unchanged. What axjax adds is keyword-only: `multiplier`, `quantization` and `engine`.
+
+With `Quantization(lhs=MovingAverage())` a layer keeps the range of its activations in the
+collection "quantization" (`low` and `high`, float32 scalars). It is set by the first batch,
+moves whenever the collection is mutable, and stays as it is otherwise.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from axjax._callers_function import keywords_of
+from axjax._conv import conv_general_dilated
+from axjax._dot import dot_general
+from axjax._multiplier import Multiplier
+from axjax._quantization import MovingAverage, Quantization
+
+__all__ = ["Conv", "Dense"]
+
+
+# The names of these classes are part of users' parameter trees: linen numbers layers by them.
+class Conv(nn.Conv, kw_only=True):
+    """`flax.linen.Conv`, its products taken from a multiplier's table.
+
+    Attributes:
+        multiplier: the approximate multiplier. None is exactly Flax's layer.
+        quantization: how inputs and kernel become codes, `Quantization()` by default.
+        engine: "auto", or a name from `axjax.ENGINES`.
+
+    A `conv_general_dilated` (other than lax's) or `conv_general_dilated_cls` of the caller's
+    goes before them.
+
+    >>> import axjax, jax, jax.numpy as jnp
+    >>> from axjax import linen
+    >>> layer = linen.Conv(8, (3, 3), multiplier=axjax.load("mul8u_trunc4"))
+    >>> variables = layer.init(jax.random.key(0), jnp.ones((1, 5, 5, 3)))
+    >>> layer.apply(variables, jnp.ones((2, 5, 5, 3))).shape
+    (2, 5, 5, 8)
+    """
+
+    multiplier: Multiplier | None = None
+    quantization: Quantization | None = None
+    engine: str = "auto"
+
+    def __post_init__(self) -> None:
+        bound = keywords_of(lax.conv_general_dilated, self.conv_general_dilated)
+        self.conv_general_dilated_cls = _operation(
+            self, self.conv_general_dilated_cls, conv_general_dilated, bound
+        )
+        super().__post_init__()
+
+
+class Dense(nn.Dense, kw_only=True):
+    """`flax.linen.Dense`, its products taken from a multiplier's table.
+
+    Attributes:
+        multiplier: the approximate multiplier. None is exactly Flax's layer.
+        quantization: how inputs and kernel become codes, `Quantization()` by default.
+        engine: "auto", or a name from `axjax.ENGINES`.
+
+    A `dot_general` (other than lax's) or `dot_general_cls` of the caller's goes before them.
+    """
+
+    multiplier: Multiplier | None = None
+    quantization: Quantization | None = None
+    engine: str = "auto"
+
+    def __post_init__(self) -> None:
+        bound = keywords_of(lax.dot_general, self.dot_general)
+        self.dot_general_cls = _operation(self, self.dot_general_cls, dot_general, bound)
+        super().__post_init__()
+
+
+def _operation(
+    layer: Any, given: Any, function: Callable[..., Any], bound: dict[str, Any] | None
+) -> Any:
+    """The `..._cls` field of a layer: the caller's, or what gives the emulated operation."""
+    if given is not None and not isinstance(given, _Emulation):
+        return given
+    if layer.multiplier is None or bound is None:
+        return None
+    function = functools.partial(function, **bound)
+    return _Emulation(function, layer.multiplier, layer.quantization, layer.engine)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Emulation:
+    """Gives the emulated operation. Flax calls it in the scope of the layer.
+
+    A type of its own tells it from the caller's functions when a layer is cloned.
+    """
+
+    function: Callable[..., Any]
+    multiplier: Multiplier
+    quantization: Quantization | None
+    engine: str
+
+    def __call__(self) -> Callable[..., Any]:
+        emulated = functools.partial(
+            self.function, multiplier=self.multiplier, engine=self.engine
+        )
+        quantization = self.quantization
+        if quantization is None or not isinstance(quantization.lhs, MovingAverage):
+            return functools.partial(emulated, quantization=quantization)
+        ranges = ActivationRange(quantization.lhs)
+
+        def with_moving_range(lhs: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
+            frozen = dataclasses.replace(quantization, lhs=ranges(lhs))
+            return emulated(lhs, *args, quantization=frozen, **kwargs)
+
+        return with_moving_range
+
+
+class ActivationRange(nn.Module):
+    """The moving range of one layer's activations, in the collection "quantization"."""
+
+    average: MovingAverage
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array) -> Any:
+        """The quantizer for this batch, after it has moved the range."""
+        mutable = self.is_mutable_collection("quantization")
+        if not mutable and not self.has_variable("quantization", "low"):
+            path = "/".join(self.path[:-1])
+            raise ValueError(
+                "ActivationRange: a layer with a moving average needs the collection "
+                f"'quantization', got variables without it for {path!r}. Pass what init "
+                "returned, or apply with mutable=['quantization'] on a batch first."
+            )
+        unset = functools.partial(jnp.full, (), jnp.nan, jnp.float32)
+        low = self.variable("quantization", "low", unset)
+        high = self.variable("quantization", "high", unset)
+        if mutable:
+            low.value, high.value = self.average.update(low.value, high.value, inputs)
+        return self.average.freeze(low.value, high.value)
