@@ -11,7 +11,9 @@ develop:
 	cmake -S . -B $(BUILD) -G Ninja -DAXJAX_CUDA=$(AXJAX_CUDA) \
 	  -DPython_EXECUTABLE=$$($(PYTHON) -c 'import sys; print(sys.executable)')
 	cmake --build $(BUILD)
-	cp $(BUILD)/_c*.so axjax/
+	for module in $(BUILD)/_c*.so; do \
+	  cp $$module axjax/new.tmp && mv axjax/new.tmp axjax/$${module##*/}; \
+	done  # moved, since a running process may have the old one mapped
 	ln -sfn ../luts axjax/luts
 
 format:

@@ -19,6 +19,7 @@ from axjax._quantization import (
 )
 from axjax._table_file import available, load
 from axjax.engines import ENGINES
+from axjax.factorization import Factors, factorize
 
 __version__ = "0.1.0"
 
@@ -26,6 +27,7 @@ __all__ = [
     "ENGINES",
     "CodeType",
     "CurrentRange",
+    "Factors",
     "FixedScale",
     "GivenRange",
     "Metrics",
@@ -38,6 +40,7 @@ __all__ = [
     "circuits",
     "conv_general_dilated",
     "dot_general",
+    "factorize",
     "load",
     "lut_conv",
     "lut_dot",

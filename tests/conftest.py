@@ -35,6 +35,16 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason=f"no CUDA engine here: {usable}"))
 
 
+@pytest.fixture(autouse=True)
+def device(request):
+    """GPU tests run on the GPU, all others on the CPU, whatever JAX prefers here."""
+    if request.node.get_closest_marker("cuda"):
+        yield
+    else:
+        with jax.default_device(jax.devices("cpu")[0]):
+            yield
+
+
 @pytest.fixture
 def rng(request):
     """Random numbers that differ from test to test and are the same in every run."""

@@ -38,8 +38,9 @@ struct ConvGeometry {
   AXJAX_HOST_DEVICE int64_t depth() const { return taps() * in_c_per_group(); }
   AXJAX_HOST_DEVICE int64_t pixels() const { return batch * out[0] * out[1] * out[2]; }
 
-  // Input index that kernel tap `k` reads for output `o` along dimension `d`, or -1 where
-  // it reads padding or a hole of the dilated input: there the code is the pad code.
+  // Input index that kernel tap `k` reads for output `o` along dimension `d`, or -1
+  // where it reads padding or a hole of the dilated input: there the code is the pad
+  // code.
   AXJAX_HOST_DEVICE int64_t InputIndex(int d, int64_t o, int64_t k) const {
     const int64_t dilated = o * stride[d] + k * kernel_dilation[d] - pad_low[d];
     if (dilated < 0 || dilated % in_dilation[d] != 0) return -1;

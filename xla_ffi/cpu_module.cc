@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "cpu/reference.h"
+#include "cpu/lut_conv.h"
 #include "cpu/xla_workers.h"
 #include "ffi_geometry.h"
 #include "xla/ffi/api/ffi.h"
@@ -28,8 +28,8 @@ ffi::Error LutConvHandler(ffi::ThreadPool pool, Codes5 lhs, Codes5 rhs,
       error.failure())
     return error;
   XlaWorkers workers(pool);
-  LutConvReference(g, lhs.typed_data(), rhs.typed_data(), table.typed_data(),
-                   *pad_code.typed_data(), out->typed_data(), workers);
+  LutConv(g, lhs.typed_data(), rhs.typed_data(), table.typed_data(),
+          *pad_code.typed_data(), out->typed_data(), workers);
   return ffi::Error::Success();
 }
 
@@ -73,8 +73,7 @@ NB_MODULE(_cpu, m) {
   });
   m.def("build", [] {
     nb::dict build;
-    build["xla_ffi_api_version"] =
-        nb::make_tuple(XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR);
+    build["xla_ffi_api_version"] = nb::make_tuple(XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR);
     return build;
   });
   m.attr("xla_ffi_api_version") = nb::make_tuple(XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR);

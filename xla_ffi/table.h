@@ -12,8 +12,7 @@ constexpr int kTableSize = kCodes * kCodes;
 #if defined(__CUDACC__)
 __host__ __device__
 #endif
-    constexpr uint32_t
-    TableIndex(uint8_t activation, uint8_t weight) {
+    constexpr uint32_t TableIndex(uint8_t activation, uint8_t weight) {
   return static_cast<uint32_t>(activation) << 8 | weight;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a kernel needs to know of threads: how many there are, and how to give them jobs.
-// Kernels take this instead of a thread pool, so that they build and run without XLA.
+// What a kernel needs to know of threads: how many there are, and how to give them
+// jobs. Kernels take this instead of a thread pool, so that they build and run without
+// XLA.
 #pragma once
 #include <cstdint>
 #include <functional>

@@ -22,9 +22,7 @@ class XlaWorkers final : public Workers {
  public:
   explicit XlaWorkers(xla::ffi::ThreadPool& pool) : pool_(pool) {}
 
-  int64_t threads() const override {
-    return std::max<int64_t>(1, pool_.num_threads());
-  }
+  int64_t threads() const override { return std::max<int64_t>(1, pool_.num_threads()); }
 
   void ForEach(int64_t jobs, const std::function<void(int64_t)>& job) override {
     const int64_t helpers = std::min(threads(), jobs) - 1;

@@ -1,0 +1,9 @@
+from typing import Any
+
+xla_ffi_api_version: tuple[int, int]
+compiled_runtime_version: int
+compiled_architectures: tuple[str, ...]
+
+def targets() -> dict[str, Any]: ...
+def device_count() -> int: ...
+def build() -> dict[str, object]: ...

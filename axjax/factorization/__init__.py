@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exact factors of a table: look-ups become an int8 matrix product.
+
+docs/factorization.md derives what is done here.
+"""
+
+from axjax.factorization._factorize import factorize
+from axjax.factorization._factors import Factors
+
+__all__ = ["Factors", "factorize"]

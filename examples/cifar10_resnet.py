@@ -1,0 +1,385 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ResNet on CIFAR-10 under approximate multipliers: train, evaluate, fine-tune.
+
+    python cifar10_resnet.py train --data cifar10.npz --depth 20 --save resnet20.npz
+    python cifar10_resnet.py evaluate --data cifar10.npz --parameters resnet20.npz \\
+        --multipliers mul8u_drum4 mul8s_drum4 mine.bin --out results
+    python cifar10_resnet.py finetune --data cifar10.npz --parameters resnet20.npz \\
+        --multiplier mul8u_drum3 --save tuned.npz
+
+All convolutions run on the multiplier, with activation ranges calibrated on training images,
+so that an image's result does not depend on its batch. The jitted steps take the multiplier
+as an argument: tables of one kind share a compiled program. Smoke test without data:
+`--data synthetic`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import pathlib
+import sys
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import rich.console
+import rich.progress
+from cifar10_data import Cifar10, load_cifar10, normalize
+from resnet import (
+    Ranges,
+    ResNet,
+    blocks_per_stage,
+    input_ranges,
+    load_parameters,
+    resnet,
+    save_parameters,
+)
+
+import axjax
+
+
+@functools.partial(jax.jit, static_argnames=("depth", "engine"))
+def predict(variables, images, multiplier, ranges, *, depth, engine):
+    """The classes that the network sees in images uint8: int32 `(N,)`."""
+    scores = resnet(depth, multiplier, ranges, engine).apply(variables, normalize(images))
+    return scores.argmax(-1).astype(jnp.int32)
+
+
+def predict_all(variables, images, multiplier, ranges, options, title) -> np.ndarray:
+    """`predict` in batches of one size; the last one is filled up, and its rest dropped."""
+    batch = min(options.batch, len(images))
+    classes = []
+    for start in bar(range(0, len(images), batch), title):
+        part = images[start : start + batch]
+        filled = np.pad(part, ((0, batch - len(part)), (0, 0), (0, 0), (0, 0)))
+        found = predict(
+            variables,
+            filled,
+            multiplier,
+            ranges if multiplier is not None else {},
+            depth=options.depth,
+            engine=options.engine,
+        )
+        classes.append(np.asarray(found)[: len(part)])
+    return np.concatenate(classes)
+
+
+def calibrate(variables: Any, data: Cifar10, options: argparse.Namespace) -> Ranges:
+    """Range of every convolution's input over the first training images."""
+    images = data.x_train[: options.calibration_images]
+    ranges: Ranges = {}
+    for start in bar(range(0, len(images), 250), "calibrating"):
+        x = normalize(images[start : start + 250])
+        for name, (low, high) in input_ranges(variables, x, depth=options.depth).items():
+            least, greatest = ranges.get(name, (low, high))
+            ranges[name] = jnp.minimum(least, low), jnp.maximum(greatest, high)
+    return ranges
+
+
+def optimizer(options: argparse.Namespace, steps: int) -> optax.GradientTransformation:
+    """SGD with Nesterov momentum, its rate falling along a half cosine; decay of kernels."""
+
+    def kernels(parameters):
+        return jax.tree.map(lambda p: p.ndim > 1, parameters)
+
+    return optax.chain(
+        optax.add_decayed_weights(options.weight_decay, mask=kernels),
+        optax.sgd(
+            optax.cosine_decay_schedule(options.learning_rate, steps), 0.9, nesterov=True
+        ),
+    )
+
+
+def augment(images: jax.Array, key: jax.Array) -> jax.Array:
+    """Shifts by up to four pixels, filled with black, and mirrors every other image."""
+    shift_key, flip_key = jax.random.split(key)
+    padded = jnp.pad(images, ((0, 0), (4, 4), (4, 4), (0, 0)))
+    shifts = jax.random.randint(shift_key, (len(images), 2), 0, 9)
+    cut = jax.vmap(lambda x, s: jax.lax.dynamic_slice(x, (s[0], s[1], 0), (32, 32, 3)))
+    mirrored = jax.random.bernoulli(flip_key, 0.5, (len(images), 1, 1, 1))
+    images = cut(padded, shifts)
+    return jnp.where(mirrored, images[:, :, ::-1], images)
+
+
+def fit(variables, data, multiplier, ranges, options) -> Any:
+    """Trains for `options.epochs`, in float or straight through a multiplier."""
+    batch = min(options.train_batch, len(data.y_train))
+    steps = len(data.y_train) // batch
+    sgd = optimizer(options, options.epochs * steps)
+    # The images lie on the device for all of the training; a step is told which to take.
+    x_train, y_train = jnp.asarray(data.x_train), jnp.asarray(data.y_train)
+
+    @jax.jit
+    def step(variables, state, x_train, y_train, chosen, key, multiplier, ranges):
+        x = normalize(augment(x_train[chosen], key))
+
+        def loss(parameters):
+            network = resnet(options.depth, multiplier, ranges, options.engine)
+            scores, updated = network.apply(
+                {**variables, "params": parameters}, x, train=True, mutable=["batch_stats"]
+            )
+            targets = y_train[chosen]
+            found = optax.softmax_cross_entropy_with_integer_labels(scores, targets).mean()
+            return found, updated
+
+        (found, updated), gradient = jax.value_and_grad(loss, has_aux=True)(variables["params"])
+        updates, state = sgd.update(gradient, state, variables["params"])
+        parameters = optax.apply_updates(variables["params"], updates)
+        return {"params": parameters, **updated}, state, found
+
+    state = sgd.init(variables["params"])
+    rng = np.random.default_rng(options.seed)
+    key = jax.random.key(options.seed)
+    for epoch in range(options.epochs):
+        order = rng.permutation(len(data.y_train))[: steps * batch].reshape(steps, batch)
+        losses = []
+        for i, chosen in enumerate(bar(order, f"epoch {epoch + 1} of {options.epochs}")):
+            step_key = jax.random.fold_in(key, epoch * steps + i)
+            variables, state, found = step(
+                variables, state, x_train, y_train, chosen, step_key, multiplier, ranges
+            )
+            losses.append(found)
+        print(f"epoch {epoch + 1}: loss {np.mean(jax.device_get(losses)):.4f}", flush=True)
+    return variables
+
+
+def run_train(options: argparse.Namespace) -> None:
+    data = read_data(options)
+    image = jnp.zeros((1, 32, 32, 3))
+    network = ResNet(options.depth)
+    variables = jax.jit(network.init)(jax.random.key(options.seed), image)
+    variables = fit(variables, data, None, {}, options)
+    classes = predict_all(variables, data.x_test, None, {}, options, "float")
+    print(f"float: {percent(classes == data.y_test):.2f} % of {len(data.y_test)} test images")
+    save_parameters(options.save, variables)
+    print(f"wrote {options.save}")
+
+
+def run_finetune(options: argparse.Namespace) -> None:
+    multiplier = read_multipliers([options.multiplier])[0]
+    data = read_data(options)
+    variables, ranges = read_parameters(options, data)
+    before = predict_all(variables, data.x_test, multiplier, ranges, options, "before")
+    variables = fit(variables, data, multiplier, ranges, options)
+    after = predict_all(variables, data.x_test, multiplier, ranges, options, "after")
+    print(
+        f"{multiplier.name}: {percent(before == data.y_test):.2f} % -> "
+        f"{percent(after == data.y_test):.2f} % of {len(data.y_test)} test images"
+    )
+    save_parameters(options.save, variables, ranges)
+    print(f"wrote {options.save}")
+
+
+def run_evaluate(options: argparse.Namespace) -> None:
+    multipliers = with_exact(read_multipliers(options.multipliers))
+    data = read_data(options)
+    variables, ranges = read_parameters(options, data)
+    warm: set[Any] = set()
+    rows: list[dict[str, Any]] = []
+    float_classes = np.zeros(0)
+    exact_accuracy: dict[str, float] = {}
+    for multiplier in (None, *multipliers):
+        name = "float" if multiplier is None else multiplier.name
+        kind = jax.tree.structure(multiplier), multiplier and multiplier.table.dtype
+        if kind not in warm:  # compiles, so that times below are of running alone
+            few = data.x_test[: options.batch]
+            predict_all(variables, few, multiplier, ranges, options, f"compiling for {name}")
+            warm.add(kind)
+        started = time.perf_counter()
+        classes = predict_all(variables, data.x_test, multiplier, ranges, options, name)
+        seconds = time.perf_counter() - started
+        accuracy = percent(classes == data.y_test)
+        row: dict[str, Any] = {"multiplier": name, "accuracy": accuracy}
+        if multiplier is None:
+            float_classes = classes
+        else:
+            codes = f"{multiplier.activation} x {multiplier.weight}"
+            exact = exact_accuracy.setdefault(codes, accuracy)  # the exact one comes first
+            row |= {"codes": codes, "metrics": multiplier.metrics().asdict()}
+            row |= {"change_from_exact": round(accuracy - exact, 4)}
+            row |= {"agreement_with_float": percent(classes == float_classes)}
+        rows.append(row | {"seconds": seconds})
+    settings = {
+        "network": f"ResNet-{options.depth}",
+        "parameters": str(options.parameters),
+        "data": options.data,
+        "test_images": len(data.y_test),
+        "calibration_images": min(options.calibration_images, len(data.x_train)),
+        "engine": options.engine,
+        "batch": options.batch,
+        "axjax": axjax.__version__,
+        "jax": jax.__version__,
+        "device": jax.devices()[0].device_kind,
+        "compiled_programs": predict._cache_size(),
+    }
+    text = markdown(settings, rows)
+    print(text)
+    options.out.mkdir(parents=True, exist_ok=True)
+    ends = {name: [float(low), float(high)] for name, (low, high) in ranges.items()}
+    content = {**settings, "input_ranges": ends, "results": rows}
+    (options.out / "cifar10_resnet.json").write_text(json.dumps(content, indent=2) + "\n")
+    (options.out / "cifar10_resnet.md").write_text(text)
+    print(f"wrote {options.out}/cifar10_resnet.json and .md")
+
+
+def with_exact(multipliers: list[axjax.Multiplier]) -> list[axjax.Multiplier]:
+    """Kind after kind by mean absolute error, an exact multiplier first in each."""
+    kinds: dict[Any, list[axjax.Multiplier]] = {}
+    for m in multipliers:
+        kinds.setdefault((m.activation, m.weight), []).append(m)
+    for (x, w), kind in kinds.items():
+        kind.sort(key=lambda m: m.metrics().mae)
+        if kind[0].errors().any():
+            signed = (x.signed, w.signed)
+            kind.insert(0, axjax.Multiplier.exact((x.bits, w.bits), signed=signed))
+    return [m for kind in kinds.values() for m in kind]
+
+
+def markdown(settings: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    lines = [
+        f"{settings['network']}, {settings['test_images']} test images, "
+        f"{settings['device']}, engine {settings['engine']}",
+        "",
+        "| multiplier | codes | MAE | MRE % | accuracy % | against exact | agrees with float % "
+        "| seconds |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        cells = ["", "", "", "", ""]
+        if "metrics" in row:
+            metrics = row["metrics"]
+            cells = [row["codes"], f"{metrics['MAE']:.4g}", f"{metrics['MRE%']:.3g}"]
+            cells += [f"{row['change_from_exact']:+.2f}", f"{row['agreement_with_float']:.2f}"]
+        cells.insert(3, f"{row['accuracy']:.2f}")
+        cells = [row["multiplier"], *cells, f"{row['seconds']:.2f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def read_data(options: argparse.Namespace) -> Cifar10:
+    data = load_cifar10(options.data)
+    if options.data == "synthetic":
+        print("synthetic data: random images and labels, accuracies mean nothing")
+    return Cifar10(
+        data.x_train[: options.train_limit],
+        data.y_train[: options.train_limit],
+        data.x_test[: options.limit],
+        data.y_test[: options.limit],
+    )
+
+
+def read_parameters(options: argparse.Namespace, data: Cifar10) -> tuple[Any, Ranges]:
+    """Variables and activation ranges: the file's own, or calibrated now."""
+    ranges = None
+    if options.parameters is not None:
+        options.depth, variables, ranges = load_parameters(options.parameters)
+        variables = jax.device_put(variables)
+    elif options.data == "synthetic":
+        print(f"no --parameters: a ResNet-{options.depth} with random ones")
+        image = jnp.zeros((1, 32, 32, 3))
+        variables = jax.jit(ResNet(options.depth).init)(jax.random.key(options.seed), image)
+    else:
+        raise ValueError(
+            "cifar10_resnet: a network has to be trained, got parameters=None. Pass "
+            "--parameters FILE, which the command train writes."
+        )
+    return variables, calibrate(variables, data, options) if ranges is None else ranges
+
+
+def read_multipliers(names: Iterable[str]) -> list[axjax.Multiplier]:
+    multipliers = [axjax.load(name) for name in names]
+    twice = {m.name for m in multipliers if sum(m.name == n.name for n in multipliers) > 1}
+    if twice:
+        raise ValueError(
+            f"cifar10_resnet: multipliers have names of their own, got two of {min(twice)!r}. "
+            "Name each once, or rename a file."
+        )
+    return multipliers
+
+
+def check_engine(engine: str) -> None:
+    states: Any = axjax.build_info()["engines"]
+    if (state := states.get(engine, "usable")) != "usable":
+        raise ValueError(
+            f"cifar10_resnet: an engine has to run here, got engine={engine!r}: {state}. "
+            "Or pass --engine auto."
+        )
+
+
+def percent(hits: np.ndarray) -> float:
+    return round(100 * float(hits.mean()), 4)
+
+
+def bar(steps: Any, title: str) -> Iterable[Any]:
+    """Progress on standard error; nothing where that is not a terminal."""
+    console = rich.console.Console(stderr=True)
+    return rich.progress.track(
+        steps, title, console=console, transient=True, disable=not console.is_terminal
+    )
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    common = argparse.ArgumentParser(add_help=False)
+    add = common.add_argument
+    add("--data", required=True, help=".npz, folder cifar-10-batches-bin, or synthetic")
+    add("--parameters", type=pathlib.Path, help=".npz of a trained network")
+    add("--depth", type=int, default=20, help="6n + 2, without --parameters (20)")
+    add("--engine", default="auto", choices=["auto", *axjax.ENGINES])
+    add("--batch", type=int, default=1000, help="images in a step of evaluation (1000)")
+    add("--limit", type=int, help="evaluate the first LIMIT test images alone")
+    add("--train-limit", type=int, help="use the first training images alone")
+    add("--calibration-images", type=int, default=1000, help="for activation ranges (1000)")
+    add("--seed", type=int, default=0)
+
+    found = commands.add_parser("evaluate", parents=[common], help="accuracy under multipliers")
+    found.add_argument(
+        "--multipliers",
+        nargs="*",
+        default=axjax.available(),
+        metavar="NAME",
+        help="names or files (all that ship with axjax); none: float alone",
+    )
+    found.add_argument("--out", type=pathlib.Path, default=pathlib.Path("cifar10-results"))
+    found.set_defaults(run=run_evaluate)
+    for name, run, help_text, epochs, rate in (
+        ("train", run_train, "train in float", 100, 0.1),
+        ("finetune", run_finetune, "train further under a multiplier", 2, 0.002),
+    ):
+        found = commands.add_parser(name, parents=[common], help=help_text)
+        found.add_argument("--epochs", type=int, default=epochs, help=f"({epochs})")
+        found.add_argument("--learning-rate", type=float, default=rate, help=f"({rate})")
+        found.add_argument("--weight-decay", type=float, default=5e-4, help="(5e-4)")
+        found.add_argument("--train-batch", type=int, default=128, help="(128)")
+        found.add_argument("--save", type=pathlib.Path, required=True, metavar="FILE.npz")
+        if name == "finetune":
+            found.add_argument("--multiplier", required=True, metavar="NAME")
+        found.set_defaults(run=run)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    # Float32 is float32 on every device: no TF32 in what the emulation is compared with.
+    jax.config.update("jax_default_matmul_precision", "highest")
+    try:
+        blocks_per_stage(options.depth)
+        check_engine(options.engine)
+        options.run(options)
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

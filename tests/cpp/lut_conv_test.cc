@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every form of the CPU engine, at every instruction set that the machine has, equals
+// the reference on random shapes, codes and tables. Meant to be run under the address,
+// undefined-behaviour and thread sanitizers as well.
+//
+//   lut_conv_test [cases [threads [seed]]]
+#include "cpu/lut_conv.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+#include "cases.h"
+#include "cpu/instruction_set.h"
+#include "cpu/reference.h"
+#include "thread_workers.h"
+
+namespace axjax {
+namespace {
+
+constexpr ConvForm kForms[] = {ConvForm::kPixelsWalk, ConvForm::kOutputsWalk,
+                               ConvForm::kDirect, ConvForm::kColumns};
+constexpr const char* kFormNames[] = {"pixels walk", "outputs walk", "direct",
+                                      "columns"};
+
+// Codes in memory of exactly their size, so that a sanitizer sees reads beyond it.
+std::unique_ptr<uint8_t[]> Exact(const std::vector<uint8_t>& codes) {
+  std::unique_ptr<uint8_t[]> copy(new uint8_t[codes.size()]);
+  if (!codes.empty()) std::memcpy(copy.get(), codes.data(), codes.size());
+  return copy;
+}
+
+template <typename Entry>
+int Check(Random& random, Workers& workers) {
+  ConvGeometry g = RandomGeometry(random);
+  const int64_t in = g.batch * g.in[0] * g.in[1] * g.in[2] * g.in_c;
+  const auto lhs = Exact(RandomCodes(random, in)),
+             rhs = Exact(RandomCodes(random, g.depth() * g.out_c));
+  const auto table = RandomTable<Entry>(random);
+  const uint8_t pad_code = static_cast<uint8_t>(random());
+  const int64_t size = g.pixels() * g.out_c;
+  std::vector<int32_t> expected(size), sums(size);
+  LutConvReference(g, lhs.get(), rhs.get(), table.data(), pad_code, expected.data(),
+                   workers);
+  for (InstructionSet set : AvailableInstructionSets()) {
+    SetInstructionSet(set);
+    for (ConvForm form : kForms) {
+      std::fill(sums.begin(), sums.end(), 0x55555555);
+      LutConvInForm(form, g, lhs.get(), rhs.get(), table.data(), pad_code, sums.data(),
+                    workers);
+      for (int64_t i = 0; i < size; ++i)
+        if (sums[i] != expected[i]) {
+          std::printf(
+              "%s, %s, %zu-byte entries: element %lld of %lld is %d, not %d, for %s\n",
+              kFormNames[static_cast<int>(form)], Name(set), sizeof(Entry),
+              static_cast<long long>(i), static_cast<long long>(size), sums[i],
+              expected[i], Describe(g).c_str());
+          return 1;
+        }
+    }
+  }
+  return 0;
+}
+
+// Enough pixels for several jobs, and depths of one, two and more blocks.
+int CheckLarge(Random& random, Workers& workers) {
+  int wrong = 0;
+  for (int64_t depth_c : {3, 16, 40}) {
+    ConvGeometry g = {1,  {1, 97, 101}, depth_c,   {1, 3, 3}, {1, 97, 101},
+                      20, {1, 1, 1},    {0, 1, 1}, {1, 1, 1}, {1, 1, 1},
+                      1};
+    const auto lhs = RandomCodes(random, 97 * 101 * depth_c),
+               rhs = RandomCodes(random, g.depth() * g.out_c);
+    const auto table = RandomTable<int16_t>(random);
+    std::vector<int32_t> expected(g.pixels() * g.out_c), sums(expected.size());
+    LutConvReference(g, lhs.data(), rhs.data(), table.data(), 7, expected.data(),
+                     workers);
+    for (ConvForm form : kForms) {
+      LutConvInForm(form, g, lhs.data(), rhs.data(), table.data(), 7, sums.data(),
+                    workers);
+      if (sums != expected) {
+        std::printf("%s: wrong sums for %s\n", kFormNames[static_cast<int>(form)],
+                    Describe(g).c_str());
+        ++wrong;
+      }
+    }
+  }
+  return wrong;
+}
+
+}  // namespace
+}  // namespace axjax
+
+int main(int argc, char** argv) {
+  using namespace axjax;
+  const int cases = argc > 1 ? std::atoi(argv[1]) : 500;
+  ThreadWorkers workers(argc > 2 ? std::atoi(argv[2]) : 2);
+  const uint64_t seed = argc > 3 ? std::strtoull(argv[3], nullptr, 10) : 1;
+  int wrong = 0;
+  for (int i = 0; i < cases; ++i) {
+    Random random(seed * 1000003 + i);  // each case can be repeated on its own
+    switch (i % 3) {
+      case 0:
+        wrong += Check<uint16_t>(random, workers);
+        break;
+      case 1:
+        wrong += Check<int16_t>(random, workers);
+        break;
+      default:
+        wrong += Check<int32_t>(random, workers);
+    }
+  }
+  Random random(seed);
+  for (InstructionSet set : AvailableInstructionSets()) {
+    SetInstructionSet(set);
+    wrong += CheckLarge(random, workers);
+  }
+  std::printf("%d cases, %d wrong\n", cases, wrong);
+  return wrong != 0;
+}

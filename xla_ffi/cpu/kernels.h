@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// The inner loops, compiled once per instruction set from one source, kernels.inc.
+//
+// Plain data only: the files that are compiled for a newer instruction set must not
+// emit an inline function that the linker could then pick for all of the library.
+#pragma once
+#include <stdint.h>
+
+namespace axjax {
+
+// A table block holds, for each of up to kBlockDepth depth positions, 256 rows of
+// lanes, one row for each code. Blocks of consecutive positions are skewed by kSkew
+// rows: at a distance of exactly 256 rows, rows of equal codes (zeros, pads) would fall
+// into one cache set and evict each other, at half the speed.
+constexpr int kBlockDepth = 16;
+constexpr int kSkew = 4;
+constexpr int kRowStride = 256 + kSkew;
+
+// Widths of a row: 16, 32 and 64 bytes, a whole cache line.
+constexpr int kWidths = 3;
+constexpr int kMaxRowBytes = 64;
+constexpr int RowBytes(int width) { return 16 << width; }
+constexpr int kMaxLanes = 32;
+
+// How lanes become 32-bit sums. 32-bit lanes are just added. 16-bit lanes hold unsigned
+// numbers, two to a 32-bit word; `all` adds whole words, `odd` adds their upper halves,
+// so that the sum of the lower halves is all - (odd << 16), modulo 2^32. Where the sum
+// of two or four rows fits 16 bits, that many are added before the halves are split.
+enum LaneMode { kWide, kSplitEach, kSplitPairs, kSplitFours, kLaneModes };
+constexpr int RowsPerSplit(int mode) { return mode == kWide ? 4 : 1 << (mode - 1); }
+
+// 32-bit accumulators per walker: `all` for each word of a row, then `odd`.
+constexpr int Accumulators(int mode, int row_bytes) {
+  return mode == kWide ? row_bytes / 4 : row_bytes / 2;
+}
+
+struct RowsArgs {
+  const char* table;              // first block position
+  const uint8_t* codes;           // of the first depth position
+  const int64_t* walker_offsets;  // bytes from `codes`, one per walker
+  const int64_t* depth_offsets;   // bytes, one per depth position
+  int64_t walkers;
+  int depth;   // positions, up to kBlockDepth
+  bool first;  // the accumulators start from zero
+  uint32_t* accumulators;
+};
+
+struct FinishArgs {
+  const uint32_t* accumulators;
+  int64_t walkers;
+  const uint32_t* lane_bias;    // kMaxLanes
+  const uint32_t* walker_bias;  // one per walker, or null
+  int lanes;
+  int32_t* out;        // of the first walker and lane
+  int64_t out_stride;  // elements from walker to walker
+};
+
+// Types of table entries, in the order in which kernels are listed.
+enum EntryKind { kUint16, kInt16, kInt32, kEntryKinds };
+
+// Adds to `sums` the entries that a few rows of the table hold for a few rows of codes:
+// sums[i] += sum_j rows[j][codes[j][i]].
+constexpr int kDirectDepth = 4;
+struct DirectArgs {
+  const void* rows[kDirectDepth];  // of 256 entries
+  const uint8_t* codes[kDirectDepth];
+  int depth;  // up to kDirectDepth
+  int64_t count;
+  uint32_t* sums;
+};
+
+// One output channel of a convolution with few outputs per group:
+// sums[p * sums_stride] (+)= sum_k columns[k][codes[walker_offsets[p] +
+// depth_offsets[k]]].
+struct ColumnsArgs {
+  const int32_t* columns;  // depth x 256
+  const uint8_t* codes;
+  const int64_t* walker_offsets;
+  const int64_t* depth_offsets;
+  int64_t walkers;
+  int depth;
+  bool first;
+  uint32_t* sums;
+  int64_t sums_stride;
+};
+
+struct Kernels {
+  // Bytes of the machine's vectors that the kernels use.
+  int vector_bytes;
+  // [mode][width][depth positions are 16 consecutive bytes]
+  void (*rows[kLaneModes][kWidths][2])(const RowsArgs&);
+  // [mode is kWide][width]
+  void (*finish[2][kWidths])(const FinishArgs&);
+  // [entries are 32 bits][width]. Rows [first, last) of one block position; the lanes'
+  // columns have 256 entries each; first and last are multiples of 8.
+  void (*expand[2][kWidths])(const void* const* columns, int first, int last,
+                             char* table);
+  void (*direct[kEntryKinds])(const DirectArgs&);
+  // Least and greatest code of each of `channels` channels, at least 16, of `pixels`
+  // consecutive pixels: lowers low[c] and raises high[c].
+  void (*ranges)(const uint8_t* codes, int64_t pixels, int64_t channels, uint8_t* low,
+                 uint8_t* high);
+  void (*columns)(const ColumnsArgs&);
+};
+
+namespace baseline {
+extern const Kernels kKernels;
+}
+namespace avx2 {
+extern const Kernels kKernels;
+}
+namespace avx512 {
+extern const Kernels kKernels;
+}
+
+}  // namespace axjax

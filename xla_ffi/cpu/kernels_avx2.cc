@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cpu/kernels.h"
+
+namespace axjax {
+namespace avx2 {
+
+constexpr int kVectorBytes = 32;
+
+#include "cpu/kernels.inc"
+
+}  // namespace avx2
+}  // namespace axjax

@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cpu/packed_codes.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "cpu/instruction_set.h"
+
+namespace axjax {
+namespace {
+
+int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Jobs for work of `bytes` bytes on `items` items: no more than pay for waking threads.
+int64_t Jobs(int64_t items, int64_t bytes, const Workers& workers) {
+  constexpr int64_t kBytesPerJob = 64 << 10;
+  return std::max<int64_t>(
+      1, std::min({items, bytes / kBytesPerJob, 4 * workers.threads()}));
+}
+
+}  // namespace
+
+AxisPlan PlanAxis(const ConvGeometry& g, int d) {
+  AxisPlan plan;
+  const int64_t span =
+      (g.out[d] - 1) * g.stride[d] + (g.kernel[d] - 1) * g.kernel_dilation[d] + 1;
+  if (span <= g.out[d] * g.kernel[d]) {
+    plan.out_step = g.stride[d];
+    plan.tap_step = g.kernel_dilation[d];
+    plan.source.resize(span);
+    for (int64_t i = 0; i < span; ++i) {
+      const int64_t dilated = i - g.pad_low[d], step = g.in_dilation[d];
+      const bool inside =
+          dilated >= 0 && dilated % step == 0 && dilated / step < g.in[d];
+      plan.source[i] = inside ? dilated / step : -1;
+    }
+  } else {
+    plan.out_step = g.kernel[d];
+    plan.tap_step = 1;
+    plan.source.resize(g.out[d] * g.kernel[d]);
+    for (int64_t o = 0; o < g.out[d]; ++o)
+      for (int64_t k = 0; k < g.kernel[d]; ++k)
+        plan.source[o * g.kernel[d] + k] = g.InputIndex(d, o, k);
+  }
+  return plan;
+}
+
+PixelCodes::PixelCodes(const ConvGeometry& g, const uint8_t* lhs, uint8_t pad_code,
+                       Workers& workers)
+    : geometry_(g),
+      channels_(g.in_c_per_group()),
+      axes_{PlanAxis(g, 0), PlanAxis(g, 1), PlanAxis(g, 2)} {
+  positions_ = g.batch;
+  for (const AxisPlan& axis : axes_)
+    positions_ *= static_cast<int64_t>(axis.source.size());
+  if (channels_ >= kBlockDepth) {
+    block_ = kBlockDepth;
+    blocks_per_group_ = CeilDiv(channels_, block_);
+    groups_per_block_ = 0;
+  } else {
+    groups_per_block_ = std::min(g.groups, kBlockDepth / channels_);
+    block_ = groups_per_block_ * channels_;
+    blocks_per_group_ = 0;
+  }
+  const int64_t height = axes_[1].source.size(), width = axes_[2].source.size();
+  depth_offsets_.reserve(g.depth());
+  kernel_rows_.reserve(g.depth());
+  for (int64_t c0 = 0; c0 < channels_; c0 += kBlockDepth)
+    for (int64_t tap = 0; tap < g.taps(); ++tap) {
+      const int64_t k0 = tap / (g.kernel[1] * g.kernel[2]),
+                    k1 = tap / g.kernel[2] % g.kernel[1], k2 = tap % g.kernel[2];
+      const int64_t position =
+          (k0 * axes_[0].tap_step * height + k1 * axes_[1].tap_step) * width +
+          k2 * axes_[2].tap_step;
+      for (int64_t c = c0; c < std::min(channels_, c0 + kBlockDepth); ++c) {
+        depth_offsets_.push_back((c0 / kBlockDepth * positions_ + position) * block_ +
+                                 c - c0);
+        kernel_rows_.push_back(tap * channels_ + c);
+      }
+    }
+  Pack(lhs, pad_code, workers);
+  FindRanges(lhs, pad_code, workers);
+}
+
+void PixelCodes::Pack(const uint8_t* lhs, uint8_t pad_code, Workers& workers) {
+  const ConvGeometry& g = geometry_;
+  const int64_t depth = axes_[0].source.size(), height = axes_[1].source.size(),
+                width = axes_[2].source.size();
+  const int64_t blocks = blocks_per_group_ ? g.groups * blocks_per_group_
+                                           : CeilDiv(g.groups, groups_per_block_);
+  const int64_t bytes = blocks * positions_ * block_;
+  packed_.reset(new uint8_t[bytes]);
+  const uint8_t* const lhs_end = lhs + g.batch * g.in[0] * g.in[1] * g.in[2] * g.in_c;
+  const int64_t rows = g.batch * depth * height, jobs = Jobs(rows, bytes, workers);
+  workers.ForEach(jobs, [&](int64_t job) {
+    for (int64_t row = rows * job / jobs; row < rows * (job + 1) / jobs; ++row) {
+      const int64_t n = row / (depth * height),
+                    z = axes_[0].source[row / height % depth],
+                    y = axes_[1].source[row % height];
+      const uint8_t* const from =
+          lhs + ((n * g.in[0] + z) * g.in[1] + y) * g.in[2] * g.in_c;
+      for (int64_t b = 0; b < blocks; ++b) {
+        uint8_t* to = packed_.get() + (b * positions_ + row * width) * block_;
+        if (z < 0 || y < 0) {
+          std::memset(to, pad_code, width * block_);
+          continue;
+        }
+        int64_t first, count;
+        if (blocks_per_group_) {
+          const int64_t c = b % blocks_per_group_ * block_;
+          first = b / blocks_per_group_ * channels_ + c;
+          count = std::min(block_, channels_ - c);
+        } else {
+          first = b * block_;
+          count = std::min(block_, g.in_c - first);
+        }
+        // Copies of 16 bytes are fastest. Those too many are overwritten by the next
+        // position, or lie in the block's own unused channels.
+        const uint8_t* const row_end = to + width * block_;
+        for (int64_t x : axes_[2].source) {
+          const uint8_t* codes = from + x * g.in_c + first;
+          if (x < 0) {
+            std::memset(to, pad_code, block_);
+          } else if (codes + kBlockDepth <= lhs_end &&
+                     (block_ == kBlockDepth || to + kBlockDepth <= row_end)) {
+            std::memcpy(to, codes, kBlockDepth);
+          } else {
+            std::memcpy(to, codes, count);
+          }
+          to += block_;
+        }
+      }
+    }
+  });
+}
+
+void PixelCodes::FindRanges(const uint8_t* lhs, uint8_t pad_code, Workers& workers) {
+  const ConvGeometry& g = geometry_;
+  bool pads = false;
+  for (const AxisPlan& axis : axes_)
+    for (int64_t source : axis.source) pads |= source < 0;
+  const int64_t pixels = g.batch * g.in[0] * g.in[1] * g.in[2];
+  // Of fewer than 16 channels, the codes at 16 consecutive positions in memory are
+  // taken together: a range for all channels comes out.
+  const bool per_channel = g.in_c >= kBlockDepth;
+  const int64_t bytes = pixels * g.in_c, row = per_channel ? g.in_c : kBlockDepth,
+                rows = bytes / row, jobs = Jobs(rows, bytes, workers);
+  std::vector<uint8_t> lows(jobs * row, 255), highs(jobs * row, 0);
+  const auto ranges = CurrentKernels().ranges;
+  workers.ForEach(jobs, [&](int64_t job) {
+    const int64_t first = rows * job / jobs, last = rows * (job + 1) / jobs;
+    ranges(lhs + first * row, last - first, row, lows.data() + job * row,
+           highs.data() + job * row);
+  });
+  for (int64_t i = rows * row; i < bytes; ++i) {
+    lows[0] = std::min(lows[0], lhs[i]);
+    highs[0] = std::max(highs[0], lhs[i]);
+  }
+  range_ = pads ? CodeRange{pad_code, pad_code} : CodeRange{255, 0};
+  channel_ranges_.assign(per_channel ? row : 0, range_);
+  for (int64_t job = 0; job < jobs; ++job)
+    for (int64_t c = 0; c < row; ++c) {
+      const int low = lows[job * row + c], high = highs[job * row + c];
+      range_ = {std::min(range_.low, low), std::max(range_.high, high)};
+      if (!per_channel) continue;
+      CodeRange& range = channel_ranges_[c];
+      range = {std::min(range.low, low), std::max(range.high, high)};
+    }
+}
+
+const uint8_t* PixelCodes::codes(int64_t group) const {
+  const int64_t plane = positions_ * block_;
+  return packed_.get() + (blocks_per_group_
+                              ? group * blocks_per_group_ * plane
+                              : group / groups_per_block_ * plane +
+                                    group % groups_per_block_ * channels_);
+}
+
+void PixelCodes::Offsets(int64_t first, int64_t count, int64_t* offsets) const {
+  const ConvGeometry& g = geometry_;
+  const int64_t height = axes_[1].source.size(), width = axes_[2].source.size();
+  int64_t x = first % g.out[2], rest = first / g.out[2];
+  int64_t y = rest % g.out[1];
+  rest /= g.out[1];
+  int64_t z = rest % g.out[0], n = rest / g.out[0];
+  const int64_t step = axes_[2].out_step * block_;
+  for (int64_t done = 0; done < count;) {
+    const int64_t slice =
+        n * static_cast<int64_t>(axes_[0].source.size()) + z * axes_[0].out_step;
+    int64_t offset =
+        (slice * height + y * axes_[1].out_step) * width * block_ + x * step;
+    const int64_t end = std::min(count, done + g.out[2] - x);
+    for (; done < end; ++done, offset += step) offsets[done] = offset;
+    x = 0;
+    if (++y == g.out[1]) {
+      y = 0;
+      if (++z == g.out[0]) z = 0, ++n;
+    }
+  }
+}
+
+CodeRange PixelCodes::range(int64_t group, int64_t k) const {
+  if (channel_ranges_.empty()) return range_;
+  return channel_ranges_[group * channels_ + kernel_rows_[k] % channels_];
+}
+
+void PixelCodes::Sum(int64_t group, const int32_t* values, uint32_t* sums,
+                     Workers& workers) const {
+  // First over the channels of a position, then over the taps of a pixel.
+  std::unique_ptr<uint32_t[]> of_position(new uint32_t[positions_]);
+  const uint8_t* const base = codes(group);
+  const int64_t jobs = Jobs(positions_, positions_ * channels_, workers);
+  workers.ForEach(jobs, [&](int64_t job) {
+    for (int64_t i = positions_ * job / jobs; i < positions_ * (job + 1) / jobs; ++i) {
+      uint32_t sum = 0;
+      for (int64_t c0 = 0; c0 < channels_; c0 += kBlockDepth) {
+        const uint8_t* const at = base + (c0 / kBlockDepth * positions_ + i) * block_;
+        const int64_t n = std::min<int64_t>(kBlockDepth, channels_ - c0);
+        for (int64_t c = 0; c < n; ++c) sum += static_cast<uint32_t>(values[at[c]]);
+      }
+      of_position[i] = sum;
+    }
+  });
+  // The first depth positions, one for each tap, lie in the first block.
+  const int64_t step = std::min<int64_t>(channels_, kBlockDepth);
+  std::vector<int64_t> taps(geometry_.taps());
+  for (size_t tap = 0; tap < taps.size(); ++tap)
+    taps[tap] = depth_offsets_[tap * step] / block_;
+  const int64_t pixel_jobs = Jobs(count(), count() * geometry_.taps(), workers);
+  workers.ForEach(pixel_jobs, [&](int64_t job) {
+    constexpr int kAtOnce = 256;
+    int64_t offsets[kAtOnce];
+    const int64_t last = count() * (job + 1) / pixel_jobs;
+    for (int64_t p = count() * job / pixel_jobs; p < last; p += kAtOnce) {
+      const int64_t n = std::min<int64_t>(kAtOnce, last - p);
+      Offsets(p, n, offsets);
+      for (int64_t i = 0; i < n; ++i) {
+        const uint32_t* const at = of_position.get() + offsets[i] / block_;
+        uint32_t sum = 0;
+        for (int64_t tap : taps) sum += at[tap];
+        sums[p + i] = sum;
+      }
+    }
+  });
+}
+
+void PixelCodes::LaneCodes(int64_t group, int64_t k, const int64_t* offsets, int count,
+                           uint8_t* lane_codes) const {
+  const uint8_t* const base = codes(group) + depth_offsets_[k];
+  for (int l = 0; l < count; ++l) lane_codes[l] = base[offsets[l]];
+}
+
+namespace {
+
+// Transposes 16 x 16 bytes by perfect shuffles.
+void Transpose16(const uint8_t* const* rows, uint8_t* to) {
+  typedef uint8_t V __attribute__((vector_size(16), aligned(1), may_alias));
+  V r[16], s[16];
+  for (int j = 0; j < 16; ++j) r[j] = *reinterpret_cast<const V*>(rows[j]);
+  for (int step = 0; step < 4; ++step) {
+    for (int j = 0; j < 8; ++j) {
+      s[2 * j] = __builtin_shufflevector(r[j], r[j + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4,
+                                         20, 5, 21, 6, 22, 7, 23);
+      s[2 * j + 1] = __builtin_shufflevector(r[j], r[j + 8], 8, 24, 9, 25, 10, 26, 11,
+                                             27, 12, 28, 13, 29, 14, 30, 15, 31);
+    }
+    for (int j = 0; j < 16; ++j) r[j] = s[j];
+  }
+  for (int j = 0; j < 16; ++j) reinterpret_cast<V*>(to)[j] = r[j];
+}
+
+}  // namespace
+
+OutputCodes::OutputCodes(const ConvGeometry& g, const uint8_t* rhs,
+                         const std::vector<int64_t>& kernel_rows, bool walk,
+                         Workers& workers)
+    : rhs_(rhs),
+      outputs_(g.out_c_per_group()),
+      row_(g.out_c),
+      kernel_rows_(kernel_rows) {
+  if (!walk) return;
+  const int64_t depth = kernel_rows.size(), blocks = CeilDiv(depth, kBlockDepth);
+  group_bytes_ = blocks * outputs_ * kBlockDepth;
+  for (int64_t k = 0; k < depth; ++k)
+    depth_offsets_.push_back(k / kBlockDepth * outputs_ * kBlockDepth +
+                             k % kBlockDepth);
+  packed_.reset(new uint8_t[g.groups * group_bytes_]);
+  const int64_t items = g.groups * blocks,
+                jobs = Jobs(items, g.groups * group_bytes_, workers);
+  workers.ForEach(jobs, [&](int64_t job) {
+    for (int64_t i = items * job / jobs; i < items * (job + 1) / jobs; ++i) {
+      const int64_t group = i / blocks, k0 = i % blocks * kBlockDepth;
+      const uint8_t* rows[kBlockDepth];
+      for (int j = 0; j < kBlockDepth; ++j)  // what stands behind the last is not read
+        rows[j] =
+            rhs + kernel_rows[std::min(k0 + j, depth - 1)] * row_ + group * outputs_;
+      uint8_t* to = packed_.get() + i * outputs_ * kBlockDepth;
+      int64_t o = 0;
+      for (; o + 16 <= outputs_; o += 16, to += 16 * kBlockDepth) {
+        Transpose16(rows, to);
+        for (const uint8_t*& row : rows) row += 16;
+      }
+      for (; o < outputs_; ++o, to += kBlockDepth)
+        for (int j = 0; j < kBlockDepth; ++j) to[j] = *rows[j]++;
+    }
+  });
+}
+
+const uint8_t* OutputCodes::codes(int64_t group) const {
+  return packed_.get() + group * group_bytes_;
+}
+
+void OutputCodes::Offsets(int64_t first, int64_t count, int64_t* offsets) const {
+  for (int64_t i = 0; i < count; ++i) offsets[i] = (first + i) * kBlockDepth;
+}
+
+void OutputCodes::Sum(int64_t group, const int32_t* values, uint32_t* sums,
+                      Workers& workers) const {
+  const int64_t depth = kernel_rows_.size(),
+                jobs = Jobs(outputs_, outputs_ * depth, workers);
+  workers.ForEach(jobs, [&](int64_t job) {
+    const int64_t first = outputs_ * job / jobs, last = outputs_ * (job + 1) / jobs;
+    std::fill(sums + first, sums + last, 0u);
+    for (int64_t k = 0; k < depth; ++k) {
+      const uint8_t* const w = rhs_ + kernel_rows_[k] * row_ + group * outputs_;
+      for (int64_t o = first; o < last; ++o)
+        sums[o] += static_cast<uint32_t>(values[w[o]]);
+    }
+  });
+}
+
+void OutputCodes::LaneOffsets(int64_t first, int64_t count, int64_t* offsets) const {
+  for (int64_t i = 0; i < count; ++i) offsets[i] = first + i;
+}
+
+void OutputCodes::LaneCodes(int64_t group, int64_t k, const int64_t* offsets, int count,
+                            uint8_t* lane_codes) const {
+  std::memcpy(lane_codes, rhs_ + kernel_rows_[k] * row_ + group * outputs_ + offsets[0],
+              count);
+}
+
+}  // namespace axjax

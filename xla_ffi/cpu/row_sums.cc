@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cpu/row_sums.h"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "cpu/instruction_set.h"
+#include "cpu/scratch.h"
+
+namespace axjax {
+namespace {
+
+int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Walkers of a job. More would pay better for expanding, but their accumulators share
+// the second-level cache with the table block.
+constexpr int64_t kMaxWalkers = 8192;
+// Blocks of depth positions whose tables are kept together: then a few walkers at a
+// time go through all of them, and their accumulators stay in the first-level cache.
+constexpr int kResidentBlocks = 2;
+constexpr int64_t kResidentWalkers = 128;
+
+// Scratch of a thread, in this order.
+constexpr size_t kTableBytes = size_t{kBlockDepth} * kRowStride * kMaxRowBytes;
+constexpr size_t kAccumulatorBytes =
+    kMaxWalkers * Accumulators(kSplitEach, kMaxRowBytes) * sizeof(uint32_t);
+constexpr size_t kOffsetBytes = kMaxWalkers * sizeof(int64_t);
+static_assert(kResidentBlocks * kTableBytes + kAccumulatorBytes + kOffsetBytes <=
+                  kScratchBytes,
+              "a job works in one thread's scratch memory");
+static_assert(kTableBytes % 64 == 0, "accumulators are aligned");
+
+// What all jobs share.
+template <class Walkers, class Lanes>
+struct Problem {
+  int64_t groups;
+  int64_t depth;
+  const Walkers& walkers;
+  const Lanes& lanes;
+  const TableColumns& columns;
+  OutputSteps steps;
+  int32_t* out;
+  const uint32_t* walker_bias;  // [group][walker], or null
+};
+
+// A rectangle of one group's walkers and lanes.
+struct Job {
+  int64_t group;
+  int64_t first_walker;
+  int64_t walkers;
+  int64_t first_lane;
+  int lanes;
+};
+
+template <class Walkers, class Lanes>
+class JobRunner {
+ public:
+  JobRunner(const Problem<Walkers, Lanes>& problem, const Job& job)
+      : problem_(problem), job_(job), kernels_(CurrentKernels()) {
+    const int lane_bytes = problem.columns.wide ? 4 : 2;
+    while (width_ + 1 < kWidths && RowBytes(width_) < job.lanes * lane_bytes) ++width_;
+    table_ = ThreadScratch();
+    accumulators_ = reinterpret_cast<uint32_t*>(table_ + kResidentBlocks * kTableBytes);
+    walker_offsets_ = reinterpret_cast<int64_t*>(
+        table_ + kResidentBlocks * kTableBytes + kAccumulatorBytes);
+    problem.walkers.Offsets(job.first_walker, job.walkers, walker_offsets_);
+    problem.lanes.LaneOffsets(job.first_lane, job.lanes, lane_offsets_);
+  }
+
+  void Run() {
+    const int64_t blocks = CeilDiv(problem_.depth, kBlockDepth);
+    if (blocks <= kResidentBlocks) {
+      int modes[kResidentBlocks];
+      for (int b = 0; b < blocks; ++b) modes[b] = Expand(b, table_ + b * kTableBytes);
+      for (int64_t p = 0; p < job_.walkers; p += kResidentWalkers) {
+        const int64_t count = std::min(kResidentWalkers, job_.walkers - p);
+        for (int b = 0; b < blocks; ++b)
+          AddRows(b, modes[b], table_ + b * kTableBytes, p, count);
+        Finish(p, count);
+      }
+    } else {
+      for (int64_t b = 0; b < blocks; ++b)
+        AddRows(b, Expand(b, table_), table_, 0, job_.walkers);
+      for (int64_t p = 0; p < job_.walkers; p += kResidentWalkers)
+        Finish(p, std::min(kResidentWalkers, job_.walkers - p), p);
+    }
+  }
+
+ private:
+  int BlockDepth(int64_t block) const {
+    return static_cast<int>(
+        std::min<int64_t>(kBlockDepth, problem_.depth - block * kBlockDepth));
+  }
+
+  // Expands a block's tables; returns the mode in which its rows are to be added.
+  int Expand(int64_t block, char* table) {
+    static const uint32_t zeros[256] = {};
+    const TableColumns& columns = problem_.columns;
+    const int row_bytes = RowBytes(width_), words = row_bytes / 4,
+              row_lanes = columns.wide ? words : 2 * words, depth = BlockDepth(block);
+    uint32_t spans[kBlockDepth] = {};
+    for (int j = 0; j < depth; ++j) {
+      const int64_t k = block * kBlockDepth + j;
+      uint8_t codes[kMaxLanes];
+      problem_.lanes.LaneCodes(job_.group, k, lane_offsets_, job_.lanes, codes);
+      const void* lane_columns[kMaxLanes];
+      for (int l = 0; l < row_lanes; ++l) {
+        // The halves of word i belong to lanes i and i + words.
+        const int lane = columns.wide ? l : (l >> 1) + (l & 1) * words;
+        lane_columns[l] = lane < job_.lanes ? columns.Column(codes[lane])
+                                            : static_cast<const void*>(zeros);
+      }
+      for (int l = 0; l < job_.lanes; ++l) {
+        lane_bias_[l] += columns.lane_base[codes[l]];
+        spans[j] = std::max(spans[j], columns.span[codes[l]]);
+      }
+      const CodeRange range = problem_.walkers.range(job_.group, k);
+      kernels_.expand[columns.wide][width_](
+          lane_columns, range.low / 8 * 8, range.high / 8 * 8 + 8,
+          table + static_cast<int64_t>(j) * kRowStride * row_bytes);
+    }
+    if (columns.wide) return kWide;
+    for (int mode = kSplitFours; mode > kSplitEach; --mode) {
+      const int together = RowsPerSplit(mode);
+      bool fits = true;
+      for (int j = 0; j < kBlockDepth; j += together) {
+        uint64_t sum = 0;
+        for (int s = 0; s < together; ++s) sum += spans[j + s];
+        fits &= sum <= 65535;
+      }
+      if (fits) return mode;
+    }
+    return kSplitEach;
+  }
+
+  // Adds a block's rows for `count` walkers from the p-th of the job on; their
+  // accumulators begin at the `at`-th.
+  void AddRows(int64_t block, int mode, const char* table, int64_t p, int64_t count) {
+    const int64_t* const offsets =
+        problem_.walkers.depth_offsets() + block * kBlockDepth;
+    int64_t relative[kBlockDepth] = {};
+    RowsArgs args;
+    args.depth = BlockDepth(block);
+    bool consecutive = args.depth == kBlockDepth;
+    for (int j = 0; j < args.depth; ++j) {
+      relative[j] = offsets[j] - offsets[0];
+      consecutive &= relative[j] == j;
+    }
+    args.table = table;
+    args.codes = problem_.walkers.codes(job_.group) + offsets[0];
+    args.walker_offsets = walker_offsets_ + p;
+    args.depth_offsets = relative;
+    args.walkers = count;
+    args.first = block == 0;
+    args.accumulators = accumulators_;
+    kernels_.rows[mode][width_][consecutive](args);
+  }
+
+  // Writes the sums of `count` walkers from the p-th on, accumulated from the `at`-th
+  // on.
+  void Finish(int64_t p, int64_t count, int64_t at = 0) {
+    const bool wide = problem_.columns.wide;
+    const int64_t group = job_.group, walker = job_.first_walker + p;
+    int32_t* const out = problem_.out + group * problem_.steps.group +
+                         walker * problem_.steps.walker +
+                         job_.first_lane * problem_.steps.lane;
+    FinishArgs args;
+    args.accumulators =
+        accumulators_ + at * Accumulators(wide ? kWide : kSplitEach, RowBytes(width_));
+    args.walkers = count;
+    args.lane_bias = lane_bias_;
+    args.walker_bias =
+        problem_.walker_bias
+            ? problem_.walker_bias + group * problem_.walkers.count() + walker
+            : nullptr;
+    args.lanes = job_.lanes;
+    if (problem_.steps.lane == 1) {
+      args.out = out;
+      args.out_stride = problem_.steps.walker;
+      kernels_.finish[wide][width_](args);
+      return;
+    }
+    // Lanes are far apart in the output: by way of a buffer.
+    int32_t part[kResidentWalkers * kMaxLanes];
+    args.out = part;
+    args.out_stride = kMaxLanes;
+    kernels_.finish[wide][width_](args);
+    for (int l = 0; l < job_.lanes; ++l)
+      for (int64_t i = 0; i < count; ++i)
+        out[i * problem_.steps.walker + l * problem_.steps.lane] =
+            part[i * kMaxLanes + l];
+  }
+
+  const Problem<Walkers, Lanes>& problem_;
+  const Job job_;
+  const Kernels& kernels_;
+  int width_ = 0;
+  uint32_t lane_bias_[kMaxLanes] = {};
+  int64_t lane_offsets_[kMaxLanes];
+  char* table_;
+  uint32_t* accumulators_;
+  int64_t* walker_offsets_;
+};
+
+}  // namespace
+
+template <class Walkers, class Lanes>
+void SumRows(int64_t groups, int64_t depth, const Walkers& walkers, const Lanes& lanes,
+             const TableColumns& columns, OutputSteps steps, int32_t* out,
+             Workers& workers) {
+  std::vector<uint32_t> walker_bias(columns.centred ? groups * walkers.count() : 0);
+  if (columns.centred)
+    for (int64_t g = 0; g < groups; ++g)
+      walkers.Sum(g, columns.walker_base, walker_bias.data() + g * walkers.count(),
+                  workers);
+  const Problem<Walkers, Lanes> problem{
+      groups,  depth, walkers, lanes,
+      columns, steps, out,     columns.centred ? walker_bias.data() : nullptr};
+
+  const int64_t job_lanes = columns.wide ? kMaxLanes / 2 : kMaxLanes,
+                lane_jobs = CeilDiv(lanes.count(), job_lanes);
+  // As few jobs as the scratch memory allows, since each expands its tables anew; but
+  // as many as keep all threads busy, unless they had too little to do.
+  constexpr int64_t kLeastWalkers = 512;
+  int64_t walker_jobs = CeilDiv(walkers.count(), kMaxWalkers);
+  while (groups * lane_jobs * walker_jobs % workers.threads() != 0 &&
+         groups * lane_jobs * walker_jobs < 8 * workers.threads() &&
+         walkers.count() >= (walker_jobs + 1) * kLeastWalkers)
+    ++walker_jobs;
+  workers.ForEach(groups * lane_jobs * walker_jobs, [&](int64_t i) {
+    const int64_t part = i / lane_jobs % walker_jobs, lane = i % lane_jobs * job_lanes;
+    Job job;
+    job.group = i / lane_jobs / walker_jobs;
+    job.first_walker = walkers.count() * part / walker_jobs;
+    job.walkers = walkers.count() * (part + 1) / walker_jobs - job.first_walker;
+    job.first_lane = lane;
+    job.lanes = static_cast<int>(std::min(job_lanes, lanes.count() - lane));
+    JobRunner<Walkers, Lanes>(problem, job).Run();
+  });
+}
+
+template void SumRows(int64_t, int64_t, const PixelCodes&, const OutputCodes&,
+                      const TableColumns&, OutputSteps, int32_t*, Workers&);
+template void SumRows(int64_t, int64_t, const OutputCodes&, const PixelCodes&,
+                      const TableColumns&, OutputSteps, int32_t*, Workers&);
+
+}  // namespace axjax

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Emulation of a factored table on int8 tensor cores: what a caller needs to know.
+//
+//   out[p, o] = sum over k of M[x(p, k), w(k, o)],
+//   M[x, w]   = sum over planes d of 256^d * sum over terms r of u_d[x, r] * v_d[w, r]
+//
+// is a matrix product of depth (k, r), which tensor cores sum exactly in int32. Sums
+// wrap, so planes and partial sums may exceed 32 bits as long as the result fits.
+// Activations are expanded to u[x] in registers and never in device memory; weights are
+// expanded to v[w] once per call, into the workspace.
+#pragma once
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "conv_geometry.h"
+
+namespace axjax {
+
+constexpr int kMaxPlanes = 4;  // more would be shifted out of 32 bits
+constexpr int kMaxTerms = 512;
+
+// A table as a sum of products of int8 vectors. Arrays are in device memory, except
+// `terms`.
+struct TableFactors {
+  int planes;             // 1 to kMaxPlanes
+  int terms[kMaxPlanes];  // per plane, 0 to min(stride, kMaxTerms)
+  int stride;             // bytes from one code's terms to the next's; multiple of 4
+  const int8_t* u;        // (planes, 256, stride), rows are activation codes
+  const int8_t* v;        // (planes, 256, stride), rows are weight codes
+  const int32_t* beta;    // (256,), added to M[x, w] for every x, or nullptr
+};
+
+// Operands of one convolution, all in device memory.
+struct TensorCoreBuffers {
+  const uint8_t* lhs;       // codes (batch, in..., in_c)
+  const uint8_t* rhs;       // codes (kernel..., in_c / groups, out_c)
+  const uint8_t* pad_code;  // one code
+  int32_t* out;             // (batch, out..., out_c)
+  void* workspace;          // TensorCoreWorkspaceBytes, aligned to 128 bytes
+};
+
+// Bytes that LaunchTensorCore needs in `workspace`. A function of the sizes alone, so
+// that it can be asked for where there is no GPU. `columns`: as in TensorCoreChoice, 0
+// for what LaunchTensorCore chooses.
+size_t TensorCoreWorkspaceBytes(const ConvGeometry& geometry,
+                                const TableFactors& factors, int columns = 0);
+
+// Enqueues the convolution on `stream` and does not wait for it. Returns
+// cudaErrorInvalidValue for sizes out of range and cudaErrorNotSupported for a GPU
+// older than compute capability 8.0.
+cudaError_t LaunchTensorCore(const ConvGeometry& geometry, const TableFactors& factors,
+                             const TensorCoreBuffers& buffers, cudaStream_t stream);
+
+// How a launch is laid out. LaunchTensorCore chooses; timing programs and tests force.
+struct TensorCoreChoice {
+  bool warpgroup;  // wgmma (compute capability 9.0 only), else mma.sync
+  int columns;     // outputs of a tile: 32, 64 or 128
+  int groups;      // consumer groups of four warps: 2 or 4
+  int row_blocks;  // 64-pixel blocks of each consumer group: 1 or 2
+};
+TensorCoreChoice ChooseTensorCore(const ConvGeometry& geometry, int multiprocessors,
+                                  int major, int minor);
+cudaError_t LaunchTensorCoreAs(const TensorCoreChoice& choice,
+                               const ConvGeometry& geometry,
+                               const TableFactors& factors,
+                               const TensorCoreBuffers& buffers, cudaStream_t stream);
+
+}  // namespace axjax
