@@ -56,14 +56,23 @@ class _Hardware:
 
 
 class _Emulation:
-    """What the layers have in common: the emulated operation in place of lax's."""
+    """What the layers have in common: the emulated operation in place of lax's.
+
+    Stands before Flax's layer among the bases, whose constructor it extends.
+    """
 
     hardware: _Hardware
     _given: Callable[..., Any]
 
-    def _set_hardware(
-        self, multiplier: Multiplier | None, quantization: Quantization | None, engine: str
+    def __init__(
+        self,
+        *args: Any,
+        multiplier: Multiplier | None = None,
+        quantization: Quantization | None = None,
+        engine: str = "auto",
+        **kwargs: Any,
     ) -> None:
+        super().__init__(*args, **kwargs)
         self.hardware = _Hardware(multiplier, quantization, engine)
         if quantization is not None and isinstance(quantization.lhs, MovingAverage):
             self.activation_range = ActivationRange(jnp.full(2, jnp.nan, jnp.float32))
@@ -133,17 +142,6 @@ class Conv(_Emulation, nnx.Conv):
     (2, 5, 5, 8)
     """
 
-    def __init__(
-        self,
-        *args: Any,
-        multiplier: Multiplier | None = None,
-        quantization: Quantization | None = None,
-        engine: str = "auto",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        self._set_hardware(multiplier, quantization, engine)
-
     # Flax stores the caller's function under this name and calls what stands there.
     @property
     def conv_general_dilated(self) -> Callable[..., Any]:
@@ -165,17 +163,6 @@ class Linear(_Emulation, nnx.Linear):
         quantization: how inputs and kernel become codes, `Quantization()` by default.
         engine: "auto", or a name from `axjax.ENGINES`.
     """
-
-    def __init__(
-        self,
-        *args: Any,
-        multiplier: Multiplier | None = None,
-        quantization: Quantization | None = None,
-        engine: str = "auto",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        self._set_hardware(multiplier, quantization, engine)
 
     @property
     def dot_general(self) -> Callable[..., Any]:

@@ -32,7 +32,9 @@ def load(folder, name):
     return axjax.load(folder / file, signed=signed), signed
 
 
-@pytest.mark.parametrize("engine", ["xla", "cpu"])
+@pytest.mark.parametrize(
+    "engine", ["xla", "cpu", pytest.param("cuda_texture", marks=pytest.mark.cuda)]
+)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_engines_equal_reference(shared_luts, rng, shape, engine):
     def run(engine):

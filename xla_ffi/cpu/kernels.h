@@ -8,11 +8,14 @@
 
 namespace axjax {
 
-// A table block holds, for each of up to kBlockDepth depth positions, 256 rows of
-// lanes, one row for each code. Blocks of consecutive positions are skewed by kSkew
+// Channels that lie together in packed codes.
+constexpr int kChannelBlock = 16;
+
+// A table block holds, for each of up to kMaxBlockDepth depth positions, 256 rows of
+// lanes, one row for each code. The tables of consecutive positions are skewed by kSkew
 // rows: at a distance of exactly 256 rows, rows of equal codes (zeros, pads) would fall
 // into one cache set and evict each other, at half the speed.
-constexpr int kBlockDepth = 16;
+constexpr int kMaxBlockDepth = 24;
 constexpr int kSkew = 4;
 constexpr int kRowStride = 256 + kSkew;
 
@@ -87,7 +90,7 @@ struct ColumnsArgs {
 struct Kernels {
   // Bytes of the machine's vectors that the kernels use.
   int vector_bytes;
-  // [mode][width][depth positions are 16 consecutive bytes]
+  // [mode][width][codes of the depth positions are consecutive bytes]
   void (*rows[kLaneModes][kWidths][2])(const RowsArgs&);
   // [mode is kWide][width]
   void (*finish[2][kWidths])(const FinishArgs&);

@@ -53,27 +53,27 @@ PixelCodes::PixelCodes(const ConvGeometry& g, const uint8_t* lhs, uint8_t pad_co
   positions_ = g.batch;
   for (const AxisPlan& axis : axes_)
     positions_ *= static_cast<int64_t>(axis.source.size());
-  if (channels_ >= kBlockDepth) {
-    block_ = kBlockDepth;
+  if (channels_ >= kChannelBlock) {
+    block_ = kChannelBlock;
     blocks_per_group_ = CeilDiv(channels_, block_);
     groups_per_block_ = 0;
   } else {
-    groups_per_block_ = std::min(g.groups, kBlockDepth / channels_);
+    groups_per_block_ = std::min(g.groups, kChannelBlock / channels_);
     block_ = groups_per_block_ * channels_;
     blocks_per_group_ = 0;
   }
   const int64_t height = axes_[1].source.size(), width = axes_[2].source.size();
   depth_offsets_.reserve(g.depth());
   kernel_rows_.reserve(g.depth());
-  for (int64_t c0 = 0; c0 < channels_; c0 += kBlockDepth)
+  for (int64_t c0 = 0; c0 < channels_; c0 += kChannelBlock)
     for (int64_t tap = 0; tap < g.taps(); ++tap) {
       const int64_t k0 = tap / (g.kernel[1] * g.kernel[2]),
                     k1 = tap / g.kernel[2] % g.kernel[1], k2 = tap % g.kernel[2];
       const int64_t position =
           (k0 * axes_[0].tap_step * height + k1 * axes_[1].tap_step) * width +
           k2 * axes_[2].tap_step;
-      for (int64_t c = c0; c < std::min(channels_, c0 + kBlockDepth); ++c) {
-        depth_offsets_.push_back((c0 / kBlockDepth * positions_ + position) * block_ +
+      for (int64_t c = c0; c < std::min(channels_, c0 + kChannelBlock); ++c) {
+        depth_offsets_.push_back((c0 / kChannelBlock * positions_ + position) * block_ +
                                  c - c0);
         kernel_rows_.push_back(tap * channels_ + c);
       }
@@ -121,9 +121,9 @@ void PixelCodes::Pack(const uint8_t* lhs, uint8_t pad_code, Workers& workers) {
           const uint8_t* codes = from + x * g.in_c + first;
           if (x < 0) {
             std::memset(to, pad_code, block_);
-          } else if (codes + kBlockDepth <= lhs_end &&
-                     (block_ == kBlockDepth || to + kBlockDepth <= row_end)) {
-            std::memcpy(to, codes, kBlockDepth);
+          } else if (codes + kChannelBlock <= lhs_end &&
+                     (block_ == kChannelBlock || to + kChannelBlock <= row_end)) {
+            std::memcpy(to, codes, kChannelBlock);
           } else {
             std::memcpy(to, codes, count);
           }
@@ -142,8 +142,8 @@ void PixelCodes::FindRanges(const uint8_t* lhs, uint8_t pad_code, Workers& worke
   const int64_t pixels = g.batch * g.in[0] * g.in[1] * g.in[2];
   // Of fewer than 16 channels, the codes at 16 consecutive positions in memory are
   // taken together: a range for all channels comes out.
-  const bool per_channel = g.in_c >= kBlockDepth;
-  const int64_t bytes = pixels * g.in_c, row = per_channel ? g.in_c : kBlockDepth,
+  const bool per_channel = g.in_c >= kChannelBlock;
+  const int64_t bytes = pixels * g.in_c, row = per_channel ? g.in_c : kChannelBlock,
                 rows = bytes / row, jobs = Jobs(rows, bytes, workers);
   std::vector<uint8_t> lows(jobs * row, 255), highs(jobs * row, 0);
   const auto ranges = CurrentKernels().ranges;
@@ -213,16 +213,16 @@ void PixelCodes::Sum(int64_t group, const int32_t* values, uint32_t* sums,
   workers.ForEach(jobs, [&](int64_t job) {
     for (int64_t i = positions_ * job / jobs; i < positions_ * (job + 1) / jobs; ++i) {
       uint32_t sum = 0;
-      for (int64_t c0 = 0; c0 < channels_; c0 += kBlockDepth) {
-        const uint8_t* const at = base + (c0 / kBlockDepth * positions_ + i) * block_;
-        const int64_t n = std::min<int64_t>(kBlockDepth, channels_ - c0);
+      for (int64_t c0 = 0; c0 < channels_; c0 += kChannelBlock) {
+        const uint8_t* const at = base + (c0 / kChannelBlock * positions_ + i) * block_;
+        const int64_t n = std::min<int64_t>(kChannelBlock, channels_ - c0);
         for (int64_t c = 0; c < n; ++c) sum += static_cast<uint32_t>(values[at[c]]);
       }
       of_position[i] = sum;
     }
   });
   // The first depth positions, one for each tap, lie in the first block.
-  const int64_t step = std::min<int64_t>(channels_, kBlockDepth);
+  const int64_t step = std::min<int64_t>(channels_, kChannelBlock);
   std::vector<int64_t> taps(geometry_.taps());
   for (size_t tap = 0; tap < taps.size(); ++tap)
     taps[tap] = depth_offsets_[tap * step] / block_;
@@ -279,29 +279,29 @@ OutputCodes::OutputCodes(const ConvGeometry& g, const uint8_t* rhs,
       row_(g.out_c),
       kernel_rows_(kernel_rows) {
   if (!walk) return;
-  const int64_t depth = kernel_rows.size(), blocks = CeilDiv(depth, kBlockDepth);
-  group_bytes_ = blocks * outputs_ * kBlockDepth;
+  const int64_t depth = kernel_rows.size(), blocks = CeilDiv(depth, kChannelBlock);
+  group_bytes_ = blocks * outputs_ * kChannelBlock;
   for (int64_t k = 0; k < depth; ++k)
-    depth_offsets_.push_back(k / kBlockDepth * outputs_ * kBlockDepth +
-                             k % kBlockDepth);
+    depth_offsets_.push_back(k / kChannelBlock * outputs_ * kChannelBlock +
+                             k % kChannelBlock);
   packed_.reset(new uint8_t[g.groups * group_bytes_]);
   const int64_t items = g.groups * blocks,
                 jobs = Jobs(items, g.groups * group_bytes_, workers);
   workers.ForEach(jobs, [&](int64_t job) {
     for (int64_t i = items * job / jobs; i < items * (job + 1) / jobs; ++i) {
-      const int64_t group = i / blocks, k0 = i % blocks * kBlockDepth;
-      const uint8_t* rows[kBlockDepth];
-      for (int j = 0; j < kBlockDepth; ++j)  // what stands behind the last is not read
+      const int64_t group = i / blocks, k0 = i % blocks * kChannelBlock;
+      const uint8_t* rows[kChannelBlock];
+      for (int j = 0; j < kChannelBlock; ++j)  // what stands behind the last is not read
         rows[j] =
             rhs + kernel_rows[std::min(k0 + j, depth - 1)] * row_ + group * outputs_;
-      uint8_t* to = packed_.get() + i * outputs_ * kBlockDepth;
+      uint8_t* to = packed_.get() + i * outputs_ * kChannelBlock;
       int64_t o = 0;
-      for (; o + 16 <= outputs_; o += 16, to += 16 * kBlockDepth) {
+      for (; o + 16 <= outputs_; o += 16, to += 16 * kChannelBlock) {
         Transpose16(rows, to);
         for (const uint8_t*& row : rows) row += 16;
       }
-      for (; o < outputs_; ++o, to += kBlockDepth)
-        for (int j = 0; j < kBlockDepth; ++j) to[j] = *rows[j]++;
+      for (; o < outputs_; ++o, to += kChannelBlock)
+        for (int j = 0; j < kChannelBlock; ++j) to[j] = *rows[j]++;
     }
   });
 }
@@ -311,7 +311,7 @@ const uint8_t* OutputCodes::codes(int64_t group) const {
 }
 
 void OutputCodes::Offsets(int64_t first, int64_t count, int64_t* offsets) const {
-  for (int64_t i = 0; i < count; ++i) offsets[i] = (first + i) * kBlockDepth;
+  for (int64_t i = 0; i < count; ++i) offsets[i] = (first + i) * kChannelBlock;
 }
 
 void OutputCodes::Sum(int64_t group, const int32_t* values, uint32_t* sums,

@@ -16,26 +16,62 @@ int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 // Walkers of a job. More would pay better for expanding, but their accumulators share
 // the second-level cache with the table block.
 constexpr int64_t kMaxWalkers = 8192;
-// Blocks of depth positions whose tables are kept together: then a few walkers at a
-// time go through all of them, and their accumulators stay in the first-level cache.
-constexpr int kResidentBlocks = 2;
+// Depth positions whose tables fit together: then a few walkers at a time go through all
+// of them, and their accumulators stay in the first-level cache.
+constexpr int kResidentDepth = 32;
 constexpr int64_t kResidentWalkers = 128;
+static_assert(kMaxBlockDepth <= kResidentDepth, "a block fits");
 
 // Scratch of a thread, in this order.
-constexpr size_t kTableBytes = size_t{kBlockDepth} * kRowStride * kMaxRowBytes;
+constexpr size_t kTableBytes = size_t{kResidentDepth} * kRowStride * kMaxRowBytes;
 constexpr size_t kAccumulatorBytes =
     kMaxWalkers * Accumulators(kSplitEach, kMaxRowBytes) * sizeof(uint32_t);
 constexpr size_t kOffsetBytes = kMaxWalkers * sizeof(int64_t);
-static_assert(kResidentBlocks * kTableBytes + kAccumulatorBytes + kOffsetBytes <=
+static_assert(kTableBytes + kAccumulatorBytes + kOffsetBytes <=
                   kScratchBytes,
               "a job works in one thread's scratch memory");
 static_assert(kTableBytes % 64 == 0, "accumulators are aligned");
 
+// Depth positions that are added in one pass over the accumulators.
+struct DepthBlock {
+  int64_t first;
+  int depth;
+  bool consecutive;  // their codes are consecutive bytes
+};
+
+// Cuts the depth into blocks. Codes that are consecutive bytes need no table of offsets,
+// which is worth up to 8 % of the time; short runs are put together all the same, since
+// every block goes over all accumulators, unless these stay in the first-level cache.
+std::vector<DepthBlock> CutDepth(const int64_t* offsets, int64_t depth) {
+  constexpr int kShortRun = 9;
+  std::vector<DepthBlock> blocks;
+  for (int64_t k = 0; k < depth;) {
+    int64_t run = 1;
+    while (k + run < depth && offsets[k + run] == offsets[k] + run) ++run;
+    if (run >= kShortRun || (depth <= kResidentDepth && run >= 4)) {
+      const int64_t pieces = CeilDiv(run, kMaxBlockDepth);
+      for (int64_t i = 0; i < pieces; ++i) {
+        const int64_t first = k + run * i / pieces, last = k + run * (i + 1) / pieces;
+        blocks.push_back({first, static_cast<int>(last - first), true});
+      }
+      k += run;
+      continue;
+    }
+    if (!blocks.empty() && !blocks.back().consecutive &&
+        blocks.back().depth + run <= kChannelBlock)
+      blocks.back().depth += static_cast<int>(run);
+    else
+      blocks.push_back({k, static_cast<int>(run), false});
+    k += run;
+  }
+  return blocks;
+}
+
 // What all jobs share.
 template <class Walkers, class Lanes>
 struct Problem {
-  int64_t groups;
   int64_t depth;
+  std::vector<DepthBlock> blocks;
   const Walkers& walkers;
   const Lanes& lanes;
   const TableColumns& columns;
@@ -61,47 +97,47 @@ class JobRunner {
     const int lane_bytes = problem.columns.wide ? 4 : 2;
     while (width_ + 1 < kWidths && RowBytes(width_) < job.lanes * lane_bytes) ++width_;
     table_ = ThreadScratch();
-    accumulators_ = reinterpret_cast<uint32_t*>(table_ + kResidentBlocks * kTableBytes);
+    accumulators_ = reinterpret_cast<uint32_t*>(table_ + kTableBytes);
     walker_offsets_ = reinterpret_cast<int64_t*>(
-        table_ + kResidentBlocks * kTableBytes + kAccumulatorBytes);
+        table_ + kTableBytes + kAccumulatorBytes);
     problem.walkers.Offsets(job.first_walker, job.walkers, walker_offsets_);
     problem.lanes.LaneOffsets(job.first_lane, job.lanes, lane_offsets_);
   }
 
   void Run() {
-    const int64_t blocks = CeilDiv(problem_.depth, kBlockDepth);
-    if (blocks <= kResidentBlocks) {
-      int modes[kResidentBlocks];
-      for (int b = 0; b < blocks; ++b) modes[b] = Expand(b, table_ + b * kTableBytes);
+    const std::vector<DepthBlock>& blocks = problem_.blocks;
+    if (problem_.depth <= kResidentDepth) {
+      int modes[kResidentDepth];
+      for (size_t b = 0; b < blocks.size(); ++b)
+        modes[b] = Expand(blocks[b], TableOf(blocks[b].first));
       for (int64_t p = 0; p < job_.walkers; p += kResidentWalkers) {
         const int64_t count = std::min(kResidentWalkers, job_.walkers - p);
-        for (int b = 0; b < blocks; ++b)
-          AddRows(b, modes[b], table_ + b * kTableBytes, p, count);
-        Finish(p, count);
+        for (size_t b = 0; b < blocks.size(); ++b)
+          AddRows(blocks[b], modes[b], TableOf(blocks[b].first), p, count);
+        Finish(p, count, 0);
       }
     } else {
-      for (int64_t b = 0; b < blocks; ++b)
-        AddRows(b, Expand(b, table_), table_, 0, job_.walkers);
+      for (const DepthBlock& block : blocks)
+        AddRows(block, Expand(block, table_), table_, 0, job_.walkers);
       for (int64_t p = 0; p < job_.walkers; p += kResidentWalkers)
         Finish(p, std::min(kResidentWalkers, job_.walkers - p), p);
     }
   }
 
  private:
-  int BlockDepth(int64_t block) const {
-    return static_cast<int>(
-        std::min<int64_t>(kBlockDepth, problem_.depth - block * kBlockDepth));
+  char* TableOf(int64_t position) const {
+    return table_ + position * kRowStride * RowBytes(width_);
   }
 
   // Expands a block's tables; returns the mode in which its rows are to be added.
-  int Expand(int64_t block, char* table) {
+  int Expand(const DepthBlock& block, char* table) {
     static const uint32_t zeros[256] = {};
     const TableColumns& columns = problem_.columns;
     const int row_bytes = RowBytes(width_), words = row_bytes / 4,
-              row_lanes = columns.wide ? words : 2 * words, depth = BlockDepth(block);
-    uint32_t spans[kBlockDepth] = {};
-    for (int j = 0; j < depth; ++j) {
-      const int64_t k = block * kBlockDepth + j;
+              row_lanes = columns.wide ? words : 2 * words;
+    uint32_t spans[kMaxBlockDepth] = {};
+    for (int j = 0; j < block.depth; ++j) {
+      const int64_t k = block.first + j;
       uint8_t codes[kMaxLanes];
       problem_.lanes.LaneCodes(job_.group, k, lane_offsets_, job_.lanes, codes);
       const void* lane_columns[kMaxLanes];
@@ -124,7 +160,7 @@ class JobRunner {
     for (int mode = kSplitFours; mode > kSplitEach; --mode) {
       const int together = RowsPerSplit(mode);
       bool fits = true;
-      for (int j = 0; j < kBlockDepth; j += together) {
+      for (int j = 0; j < kMaxBlockDepth; j += together) {
         uint64_t sum = 0;
         for (int s = 0; s < together; ++s) sum += spans[j + s];
         fits &= sum <= 65535;
@@ -134,32 +170,27 @@ class JobRunner {
     return kSplitEach;
   }
 
-  // Adds a block's rows for `count` walkers from the p-th of the job on; their
-  // accumulators begin at the `at`-th.
-  void AddRows(int64_t block, int mode, const char* table, int64_t p, int64_t count) {
-    const int64_t* const offsets =
-        problem_.walkers.depth_offsets() + block * kBlockDepth;
-    int64_t relative[kBlockDepth] = {};
+  // Adds a block's rows for `count` walkers from the p-th of the job on.
+  void AddRows(const DepthBlock& block, int mode, const char* table, int64_t p,
+               int64_t count) {
+    const int64_t* const offsets = problem_.walkers.depth_offsets() + block.first;
+    int64_t relative[kMaxBlockDepth] = {};
+    for (int j = 0; j < block.depth; ++j) relative[j] = offsets[j] - offsets[0];
     RowsArgs args;
-    args.depth = BlockDepth(block);
-    bool consecutive = args.depth == kBlockDepth;
-    for (int j = 0; j < args.depth; ++j) {
-      relative[j] = offsets[j] - offsets[0];
-      consecutive &= relative[j] == j;
-    }
     args.table = table;
     args.codes = problem_.walkers.codes(job_.group) + offsets[0];
     args.walker_offsets = walker_offsets_ + p;
     args.depth_offsets = relative;
     args.walkers = count;
-    args.first = block == 0;
+    args.depth = block.depth;
+    args.first = block.first == 0;
     args.accumulators = accumulators_;
-    kernels_.rows[mode][width_][consecutive](args);
+    kernels_.rows[mode][width_][block.consecutive](args);
   }
 
   // Writes the sums of `count` walkers from the p-th on, accumulated from the `at`-th
   // on.
-  void Finish(int64_t p, int64_t count, int64_t at = 0) {
+  void Finish(int64_t p, int64_t count, int64_t at) {
     const bool wide = problem_.columns.wide;
     const int64_t group = job_.group, walker = job_.first_walker + p;
     int32_t* const out = problem_.out + group * problem_.steps.group +
@@ -215,8 +246,10 @@ void SumRows(int64_t groups, int64_t depth, const Walkers& walkers, const Lanes&
       walkers.Sum(g, columns.walker_base, walker_bias.data() + g * walkers.count(),
                   workers);
   const Problem<Walkers, Lanes> problem{
-      groups,  depth, walkers, lanes,
-      columns, steps, out,     columns.centred ? walker_bias.data() : nullptr};
+      depth,   CutDepth(walkers.depth_offsets(), depth),
+      walkers, lanes,
+      columns, steps,
+      out,     columns.centred ? walker_bias.data() : nullptr};
 
   const int64_t job_lanes = columns.wide ? kMaxLanes / 2 : kMaxLanes,
                 lane_jobs = CeilDiv(lanes.count(), job_lanes);
