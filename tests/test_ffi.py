@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The native modules: what they refuse, and what importing them does."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -94,3 +95,41 @@ def test_handlers_run_side_by_side_and_in_many_threads():
     for x, result in zip(xs, results, strict=True):
         expected = axjax.lut_conv(x, w, mul, engine="xla")
         np.testing.assert_array_equal(result, expected)
+
+
+def test_every_instruction_set_gives_the_same_bits():
+    native = axjax.build_info()["native"]["cpu"]
+    chosen = native["instruction_set"]
+    assert chosen in native["instruction_sets"]
+    rng = np.random.default_rng(1)
+    mul = axjax.Multiplier(rng.integers(0, 2**16, (256, 256)))
+    x = rng.integers(0, 256, (2, 13, 11, 37), dtype=np.uint8)
+    w = rng.integers(0, 256, (3, 3, 37, 45), dtype=np.uint8)
+    expected = axjax.lut_conv(x, w, mul, 1, "SAME", engine="reference")
+    try:
+        for name in native["instruction_sets"]:
+            assert _ffi._cpu.set_instruction_set(name)
+            out = axjax.lut_conv(x, w, mul, 1, "SAME", engine="cpu")
+            np.testing.assert_array_equal(out, expected, err_msg=name)
+    finally:
+        assert _ffi._cpu.set_instruction_set(chosen)
+    assert not _ffi._cpu.set_instruction_set("none such")
+
+
+def test_an_unknown_instruction_set_is_an_error():
+    code = """
+import axjax, numpy as np
+codes = np.zeros((1, 1), np.uint8)
+axjax.lut_dot(codes, codes, axjax.Multiplier.exact(8), engine="cpu").block_until_ready()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=pathlib.Path(axjax.__file__).parents[1],
+        env=os.environ | {"AXJAX_CPU_ISA": "mmx", "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "AXJAX_CPU_ISA" in done.stderr
+    assert "mmx" in done.stderr

@@ -3,8 +3,10 @@
 #include <nanobind/nanobind.h>
 
 #include <cstdint>
+#include <string>
 #include <type_traits>
 
+#include "cpu/instruction_set.h"
 #include "cpu/lut_conv.h"
 #include "cpu/xla_workers.h"
 #include "ffi_geometry.h"
@@ -27,6 +29,8 @@ ffi::Error LutConvHandler(ffi::ThreadPool pool, Codes5 lhs, Codes5 rhs,
                        padding_low, lhs_dilation, rhs_dilation, groups, &g);
       error.failure())
     return error;
+  if (const std::string problem = InstructionSetProblem(); !problem.empty())
+    return ffi::Error::InvalidArgument("axjax: " + problem);
   XlaWorkers workers(pool);
   LutConv(g, lhs.typed_data(), rhs.typed_data(), table.typed_data(),
           *pad_code.typed_data(), out->typed_data(), workers);
@@ -74,7 +78,19 @@ NB_MODULE(_cpu, m) {
   m.def("build", [] {
     nb::dict build;
     build["xla_ffi_api_version"] = nb::make_tuple(XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR);
+    build["instruction_set"] = nb::str(Name(CurrentInstructionSet()));
+    nb::list available;
+    for (const InstructionSet set : AvailableInstructionSets())
+      available.append(nb::str(Name(set)));
+    build["instruction_sets"] = nb::tuple(available);
     return build;
+  });
+  // For tests: another one of `instruction_sets` for all later calls, false if it is
+  // none.
+  m.def("set_instruction_set", [](const char* name) {
+    for (const InstructionSet set : AvailableInstructionSets())
+      if (std::string(name) == Name(set)) return SetInstructionSet(set);
+    return false;
   });
   m.attr("xla_ffi_api_version") = nb::make_tuple(XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR);
 }
