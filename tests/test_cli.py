@@ -19,7 +19,7 @@ def run_module(*arguments):
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     environment["PYTHONPATH"] = root
     return subprocess.run(
-        [sys.executable, "-m", "axjax", *arguments],
+        [sys.executable, "-P", "-m", "axjax", *arguments],
         capture_output=True,
         text=True,
         env=environment,
