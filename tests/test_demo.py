@@ -84,7 +84,16 @@ def test_quick_demo_from_command_to_files(tmp_path):
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     environment["PYTHONPATH"] = str(pathlib.Path(axjax.__file__).parents[1])
     found = subprocess.run(
-        [sys.executable, "-P", "-m", "axjax", "demo", "--quick", "--out", str(tmp_path / "new")],
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "axjax",
+            "demo",
+            "--quick",
+            "--out",
+            str(tmp_path / "new"),
+        ],
         capture_output=True,
         text=True,
         env=environment,
