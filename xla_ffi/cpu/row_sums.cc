@@ -16,8 +16,8 @@ int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 // Walkers of a job. More would pay better for expanding, but their accumulators share
 // the second-level cache with the table block.
 constexpr int64_t kMaxWalkers = 8192;
-// Depth positions whose tables fit together: then a few walkers at a time go through all
-// of them, and their accumulators stay in the first-level cache.
+// Depth positions whose tables fit together: then a few walkers at a time go through
+// all of them, and their accumulators stay in the first-level cache.
 constexpr int kResidentDepth = 32;
 constexpr int64_t kResidentWalkers = 128;
 static_assert(kMaxBlockDepth <= kResidentDepth, "a block fits");
@@ -27,8 +27,7 @@ constexpr size_t kTableBytes = size_t{kResidentDepth} * kRowStride * kMaxRowByte
 constexpr size_t kAccumulatorBytes =
     kMaxWalkers * Accumulators(kSplitEach, kMaxRowBytes) * sizeof(uint32_t);
 constexpr size_t kOffsetBytes = kMaxWalkers * sizeof(int64_t);
-static_assert(kTableBytes + kAccumulatorBytes + kOffsetBytes <=
-                  kScratchBytes,
+static_assert(kTableBytes + kAccumulatorBytes + kOffsetBytes <= kScratchBytes,
               "a job works in one thread's scratch memory");
 static_assert(kTableBytes % 64 == 0, "accumulators are aligned");
 
@@ -39,9 +38,10 @@ struct DepthBlock {
   bool consecutive;  // their codes are consecutive bytes
 };
 
-// Cuts the depth into blocks. Codes that are consecutive bytes need no table of offsets,
-// which is worth up to 8 % of the time; short runs are put together all the same, since
-// every block goes over all accumulators, unless these stay in the first-level cache.
+// Cuts the depth into blocks. Codes that are consecutive bytes need no table of
+// offsets, which is worth up to 8 % of the time; short runs are put together all the
+// same, since every block goes over all accumulators, unless these stay in the
+// first-level cache.
 std::vector<DepthBlock> CutDepth(const int64_t* offsets, int64_t depth) {
   constexpr int kShortRun = 9;
   std::vector<DepthBlock> blocks;
@@ -98,8 +98,8 @@ class JobRunner {
     while (width_ + 1 < kWidths && RowBytes(width_) < job.lanes * lane_bytes) ++width_;
     table_ = ThreadScratch();
     accumulators_ = reinterpret_cast<uint32_t*>(table_ + kTableBytes);
-    walker_offsets_ = reinterpret_cast<int64_t*>(
-        table_ + kTableBytes + kAccumulatorBytes);
+    walker_offsets_ =
+        reinterpret_cast<int64_t*>(table_ + kTableBytes + kAccumulatorBytes);
     problem.walkers.Offsets(job.first_walker, job.walkers, walker_offsets_);
     problem.lanes.LaneOffsets(job.first_lane, job.lanes, lane_offsets_);
   }
