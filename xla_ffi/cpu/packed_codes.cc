@@ -291,7 +291,8 @@ OutputCodes::OutputCodes(const ConvGeometry& g, const uint8_t* rhs,
     for (int64_t i = items * job / jobs; i < items * (job + 1) / jobs; ++i) {
       const int64_t group = i / blocks, k0 = i % blocks * kChannelBlock;
       const uint8_t* rows[kChannelBlock];
-      for (int j = 0; j < kChannelBlock; ++j)  // what stands behind the last is not read
+      for (int j = 0; j < kChannelBlock;
+           ++j)  // what stands behind the last is not read
         rows[j] =
             rhs + kernel_rows[std::min(k0 + j, depth - 1)] * row_ + group * outputs_;
       uint8_t* to = packed_.get() + i * outputs_ * kChannelBlock;
