@@ -35,8 +35,8 @@ def _pair(value: Any) -> tuple[Any, Any]:
     return tuple(value) if isinstance(value, tuple | list) else (value, value)
 
 
+# No dataclass: Flax's `nn.jit` walks through a dataclass and compares all entries of the table.
 @jax.tree_util.register_pytree_node_class
-@dataclasses.dataclass(frozen=True, eq=False)
 class Multiplier:
     """A multiplier's truth table: what the hardware puts out for every pair of codes.
 
@@ -126,6 +126,12 @@ class Multiplier:
     def _set(self, **attributes: Any) -> None:
         for key, value in attributes.items():
             object.__setattr__(self, key, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
 
     @classmethod
     def exact(cls, bits: Pair = 8, *, signed: tuple[bool, bool] | bool = False) -> Multiplier:

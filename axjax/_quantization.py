@@ -278,8 +278,11 @@ class MovingAverage(Quantizer):
         Args:
             low: least value so far, float32 scalar; NaN if there was no batch yet.
             high: greatest value so far.
-            x: the batch. One with values that are not finite leaves the range as it is.
+            x: the batch. One that is empty, or has values that are not finite, leaves the
+                range as it is.
         """
+        if x.size == 0:
+            return low, high
         x = lax.stop_gradient(x.astype(jnp.float32))
         first = jnp.isnan(low) | jnp.isnan(high)
         finite = jnp.isfinite(x).all()
@@ -291,8 +294,9 @@ class MovingAverage(Quantizer):
         return moved(low, x.min()), moved(high, x.max())
 
     def freeze(self, low: jax.Array, high: jax.Array) -> GivenRange:
-        """The quantizer that uses a range."""
-        return GivenRange(low, high, self.symmetric)
+        """The quantizer that uses a range. Where that is NaN, not set yet, so is the result."""
+        given = jax.tree.structure(GivenRange(0.0, 0.0, self.symmetric))
+        return jax.tree.unflatten(given, (low, high))  # unchecked, traced or not
 
     def parameters(
         self, x: jax.Array, code_type: CodeType, channel_axes: tuple[int, ...]

@@ -5,8 +5,10 @@ Constructors, parameters, names and initial values are Flax's own, so that a che
 unchanged. What axjax adds is keyword-only: `multiplier`, `quantization` and `engine`.
 
 With `Quantization(lhs=MovingAverage())` a layer keeps the range of its activations in the
-collection "quantization" (`low` and `high`, float32 scalars). It is set by the first batch,
-moves whenever the collection is mutable, and stays as it is otherwise.
+collection "quantization", under `activation_range`: `low` and `high`, float32 scalars. `init`
+sets it from its batch, `apply` moves it where the collection is mutable, and otherwise it stays
+as it is. A batch with NaN or infinite values leaves it: NaN makes that batch's result NaN,
+infinities saturate.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from axjax._callers_function import keywords_of
 from axjax._conv import conv_general_dilated
 from axjax._dot import dot_general
 from axjax._multiplier import Multiplier
-from axjax._quantization import MovingAverage, Quantization
+from axjax._quantization import GivenRange, MovingAverage, Quantization
 
 __all__ = ["Conv", "Dense"]
 
@@ -91,33 +93,38 @@ def _operation(
         return given
     if layer.multiplier is None or bound is None:
         return None
-    function = functools.partial(function, **bound)
-    return _Emulation(function, layer.multiplier, layer.quantization, layer.engine)
+    keywords = tuple(sorted(bound.items()))
+    return _Emulation(function, keywords, layer.multiplier, layer.quantization, layer.engine)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Emulation:
     """Gives the emulated operation. Flax calls it in the scope of the layer.
 
-    A type of its own tells it from the caller's functions when a layer is cloned.
+    A type of its own tells it from the caller's functions when a layer is cloned. It compares
+    by value, as layers do: `nn.jit` compiles again for every layer that differs.
     """
 
     function: Callable[..., Any]
+    keywords: tuple[tuple[str, Any], ...]
     multiplier: Multiplier
     quantization: Quantization | None
     engine: str
 
     def __call__(self) -> Callable[..., Any]:
         emulated = functools.partial(
-            self.function, multiplier=self.multiplier, engine=self.engine
+            self.function,
+            **dict(self.keywords),
+            multiplier=self.multiplier,
+            engine=self.engine,
         )
         quantization = self.quantization
         if quantization is None or not isinstance(quantization.lhs, MovingAverage):
             return functools.partial(emulated, quantization=quantization)
-        ranges = ActivationRange(quantization.lhs)
+        ranges = ActivationRange(quantization.lhs, name="activation_range")
 
         def with_moving_range(lhs: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
-            frozen = dataclasses.replace(quantization, lhs=ranges(lhs))
+            frozen = dataclasses.replace(quantization, lhs=ranges.quantizer(lhs))
             return emulated(lhs, *args, quantization=frozen, **kwargs)
 
         return with_moving_range
@@ -128,11 +135,13 @@ class ActivationRange(nn.Module):
 
     average: MovingAverage
 
+    # Not `__call__`, which `capture_intermediates` would record as a layer of the network.
     @nn.compact
-    def __call__(self, inputs: jax.Array) -> Any:
+    def quantizer(self, inputs: jax.Array) -> GivenRange:
         """The quantizer for this batch, after it has moved the range."""
         mutable = self.is_mutable_collection("quantization")
-        if not mutable and not self.has_variable("quantization", "low"):
+        known = self.has_variable("quantization", "low")
+        if not mutable and not known:
             path = "/".join(self.path[:-1])
             raise ValueError(
                 "ActivationRange: a layer with a moving average needs the collection "
@@ -142,6 +151,6 @@ class ActivationRange(nn.Module):
         unset = functools.partial(jnp.full, (), jnp.nan, jnp.float32)
         low = self.variable("quantization", "low", unset)
         high = self.variable("quantization", "high", unset)
-        if mutable:
+        if mutable and not (known and self.is_initializing()):  # a layer may run twice in init
             low.value, high.value = self.average.update(low.value, high.value, inputs)
         return self.average.freeze(low.value, high.value)

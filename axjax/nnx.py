@@ -6,7 +6,12 @@ unchanged. What axjax adds is keyword-only: `multiplier`, `quantization` and `en
 
 With `Quantization(lhs=MovingAverage())` a layer keeps the range of its activations in an
 `ActivationRange` variable. It moves in training, from the first batch on, and stays as it is
-after `model.eval()`, as the statistics of `nnx.BatchNorm` do.
+after `model.eval()` and in `nnx.view(model, use_running_average=True)`, as the statistics of
+`nnx.BatchNorm` do. A batch with NaN or infinite values leaves it: NaN makes that batch's result
+NaN, infinities saturate.
+
+`nnx.view(model, multiplier=other)` is the model on another multiplier. Inside a jitted function
+that takes the multiplier as an argument, one program serves them all.
 """
 
 from __future__ import annotations
@@ -38,15 +43,21 @@ class ActivationRange(nnx.Variable):
 class _Hardware:
     """What a layer runs on. Opaque to nnx: the layer's state stays that of Flax's layer.
 
-    Another multiplier is another model to `nnx.jit`, which then compiles again.
+    Another multiplier is another model to `nnx.jit`, which then compiles again. Multipliers
+    compare by identity, quantizations by value unless they hold arrays.
     """
 
     multiplier: Multiplier | None
     quantization: Quantization | None
     engine: str
 
-    def _identity(self) -> tuple[int, int, str]:
-        return id(self.multiplier), id(self.quantization), self.engine
+    def _identity(self) -> tuple[Any, ...]:
+        quantization: Any = self.quantization
+        try:
+            hash(quantization)
+        except TypeError:  # ranges that are arrays
+            quantization = id(quantization)
+        return id(self.multiplier), quantization, self.engine
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Hardware) and self._identity() == other._identity()
@@ -73,7 +84,14 @@ class _Emulation:
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self._set_hardware(multiplier, quantization, engine)
+
+    def _set_hardware(
+        self, multiplier: Multiplier | None, quantization: Quantization | None, engine: str
+    ) -> None:
         self.hardware = _Hardware(multiplier, quantization, engine)
+        if multiplier is None or hasattr(self, "activation_range"):
+            return
         if quantization is not None and isinstance(quantization.lhs, MovingAverage):
             self.activation_range = ActivationRange(jnp.full(2, jnp.nan, jnp.float32))
             self.use_running_average = False  # set by model.eval() and model.train()
@@ -85,7 +103,19 @@ class _Emulation:
 
     def set_multiplier(self, multiplier: Multiplier | None) -> None:
         """Runs the layer on another multiplier. (nnx refuses to set an attribute to one.)"""
-        self.hardware = dataclasses.replace(self.hardware, multiplier=multiplier)
+        self._set_hardware(multiplier, self.hardware.quantization, self.hardware.engine)
+
+    def set_view(self, multiplier: Any = ..., use_running_average: bool | None = None) -> None:
+        """Called by `nnx.view` on the layer of the view.
+
+        Args:
+            multiplier: another one, or None for the exact layer.
+            use_running_average: whether a moving range stays as it is.
+        """
+        if multiplier is not ...:
+            self.set_multiplier(multiplier)
+        if use_running_average is not None and hasattr(self, "activation_range"):
+            self.use_running_average = use_running_average
 
     def _emulated(
         self, original: Callable[..., Any], function: Callable[..., Any]

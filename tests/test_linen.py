@@ -201,7 +201,7 @@ def test_layers_in_scan_and_vmap(images):
         Block, variable_axes={"params": 0, "quantization": 0}, split_rngs={"params": True},
         length=2)()  # fmt: skip
     variables = stack.init(jax.random.key(0), images, None)
-    assert variables["quantization"]["Conv_0"]["ActivationRange_0"]["low"].shape == (2,)
+    assert variables["quantization"]["Conv_0"]["activation_range"]["low"].shape == (2,)
     y, _ = jax.jit(stack.apply)(variables, images, None)
     for i in range(2):
         one = jax.tree.map(lambda v, i=i: v[i], variables)
@@ -223,11 +223,11 @@ def test_layers_in_scan_and_vmap(images):
 def test_moving_ranges_move_in_training_and_stand_at_evaluation(images):
     network = emulated(quantization=MOVING)
     variables = network.init(jax.random.key(0), images)
-    first = variables["quantization"]["Conv_0"]["ActivationRange_0"]
+    first = variables["quantization"]["Conv_0"]["activation_range"]
     np.testing.assert_allclose(first["high"], images.max(), rtol=1e-6)
 
     _, state = network.apply(variables, 3 * images, mutable=["quantization"])
-    moved = state["quantization"]["Conv_0"]["ActivationRange_0"]
+    moved = state["quantization"]["Conv_0"]["activation_range"]
     np.testing.assert_allclose(moved["high"], 2 * images.max(), rtol=1e-6)
 
     variables = {"params": variables["params"], **state}
@@ -288,3 +288,76 @@ def test_layers_can_be_printed_and_tabulated(images):
     layer = linen.Conv(4, (3, 3), multiplier=MUL)
     assert "mul8u_trunc4" in repr(layer)
     assert "Conv" in emulated().tabulate(jax.random.key(0), images)
+
+
+def test_equal_layers_are_equal_and_share_a_compiled_program(images):
+    """`nn.jit` compiles once for layers that are equal, as Flax's own are."""
+    assert linen.Conv(4, (3, 3), multiplier=MUL) == linen.Conv(4, (3, 3), multiplier=MUL)
+    assert hash(linen.Dense(4, multiplier=MUL)) == hash(linen.Dense(4, multiplier=MUL))
+    traces = []
+
+    class Traced(linen.Conv):
+        def param(self, *args, **kwargs):
+            traces.append(args)
+            return super().param(*args, **kwargs)
+
+    compiled = nn.jit(Traced)
+    variables = compiled(4, (3, 3), use_bias=False, multiplier=MUL).init(
+        jax.random.key(0), images
+    )
+    traces.clear()
+    for _ in range(3):
+        compiled(4, (3, 3), use_bias=False, multiplier=MUL).apply(variables, images)
+    assert len(traces) == 1
+
+
+def test_a_lifted_layer_takes_a_traced_multiplier(images):
+    variables = nn.Conv(4, (3, 3)).init(jax.random.key(0), images)
+
+    @jax.jit
+    def apply(variables, images, multiplier):
+        return nn.jit(linen.Conv)(4, (3, 3), multiplier=multiplier).apply(variables, images)
+
+    expected = linen.Conv(4, (3, 3), multiplier=MUL).apply(variables, images)
+    np.testing.assert_allclose(apply(variables, images, MUL), expected, rtol=1e-6)
+
+
+def test_init_sets_the_range_once_for_a_layer_that_runs_twice(images):
+    class Twice(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            layer = linen.Conv(3, (3, 3), multiplier=MUL, quantization=MOVING)
+            layer(x)
+            return layer(3 * x)
+
+    variables = Twice().init(jax.random.key(0), images)
+    found = variables["quantization"]["Conv_0"]["activation_range"]
+    np.testing.assert_array_equal(found["high"], images.max())
+
+
+@pytest.mark.parametrize("compile", [jax.jit, lambda f: f], ids=["jit", "eager"])
+def test_a_first_batch_that_is_not_finite_does_not_set_the_range(images, compile):
+    layer = linen.Conv(4, (3, 3), multiplier=MUL, quantization=MOVING)
+    bad = images.at[0, 0, 0, 0].set(jnp.inf)
+    out, variables = compile(layer.init_with_output)(jax.random.key(0), bad)
+    assert jnp.isnan(out).all()
+    _, state = layer.apply(variables, images, mutable=["quantization"])
+    found = state["quantization"]["activation_range"]
+    np.testing.assert_array_equal(found["high"], images.max())
+
+
+def test_an_empty_batch_leaves_the_range(images):
+    layer = linen.Conv(4, (3, 3), multiplier=MUL, quantization=MOVING)
+    variables = layer.init(jax.random.key(0), images)
+    out, state = layer.apply(variables, images[:0], mutable=["quantization"])
+    assert out.shape == (0, 6, 6, 4)
+    jax.tree.map(
+        np.testing.assert_array_equal, state["quantization"], variables["quantization"]
+    )
+
+
+def test_intermediates_are_those_of_flax(images):
+    layer = linen.Conv(4, (3, 3), multiplier=MUL, quantization=MOVING)
+    variables = layer.init(jax.random.key(0), images)
+    _, state = layer.apply(variables, images, capture_intermediates=True)
+    assert set(state["intermediates"]) == {"__call__"}

@@ -125,3 +125,85 @@ def test_a_training_step_moves_parameters_and_ranges(images):
     losses = [float(step(model, images)) for _ in range(5)]
     assert losses[-1] < losses[0]
     assert jnp.isfinite(model.activation_range[...]).all()
+
+
+def test_a_view_for_evaluation_leaves_the_range(images):
+    model = nnx.Sequential(
+        conv(multiplier=MUL, quantization=MOVING), nnx.BatchNorm(4, rngs=nnx.Rngs(0))
+    )
+    model(images)
+    nnx.view(model, use_running_average=True)(9 * images)
+    np.testing.assert_array_equal(model.layers[0].activation_range[...][1], images.max())
+
+
+def test_one_program_serves_many_multipliers(images):
+    model = nnx.Sequential(conv(multiplier=MUL), axnnx.Linear(
+        4, 2, multiplier=MUL, rngs=nnx.Rngs(0)))  # fmt: skip
+    traces = []
+
+    @jax.jit
+    def run(model, multiplier, x):
+        traces.append(multiplier)
+        return nnx.view(model, multiplier=multiplier)(x)
+
+    for name in ("mul8u_exact", "mul8u_trunc4", "mul8u_drum3"):
+        multiplier = axjax.load(name)
+        expected = nnx.view(model, multiplier=multiplier)(images)
+        np.testing.assert_allclose(run(model, multiplier, images), expected, atol=1e-5)
+    assert len(traces) == 1
+    assert model.layers[0].multiplier is MUL
+    exact = nnx.view(model, multiplier=None).layers[0]
+    np.testing.assert_array_equal(exact(images), conv()(images))
+
+
+def test_layers_of_equal_settings_have_equal_graphs():
+    first, second = (conv(multiplier=MUL, quantization=Quantization.unit()) for _ in range(2))
+    assert nnx.graphdef(first) == nnx.graphdef(second)
+    other = conv(multiplier=axjax.load("mul8u_trunc8"), quantization=Quantization.unit())
+    assert nnx.graphdef(first) != nnx.graphdef(other)
+    arrays = [Quantization(lhs=axjax.GivenRange(jnp.zeros(()), jnp.ones(()))) for _ in range(2)]
+    graphs = [nnx.graphdef(conv(multiplier=MUL, quantization=q)) for q in (*arrays, arrays[0])]
+    assert graphs[0] == graphs[2]
+    assert graphs[0] != graphs[1]
+
+
+def test_without_multiplier_there_is_no_range():
+    layer = conv(quantization=MOVING)
+    theirs = nnx.Conv(3, 4, (3, 3), rngs=nnx.Rngs(0))
+    assert jax.tree.structure(nnx.state(layer)) == jax.tree.structure(nnx.state(theirs))
+    layer.set_multiplier(MUL)
+    assert jnp.isnan(layer.activation_range[...]).all()
+
+
+@pytest.mark.parametrize("compile", [nnx.jit, lambda f: f], ids=["jit", "eager"])
+def test_a_first_batch_that_is_not_finite_does_not_set_the_range(images, compile):
+    layer = conv(multiplier=MUL, quantization=MOVING)
+    out = compile(lambda m, x: m(x))(layer, images.at[0, 0, 0, 0].set(jnp.nan))
+    assert jnp.isnan(out).all()
+    assert jnp.isnan(layer.activation_range[...]).all()
+    layer(images)
+    np.testing.assert_array_equal(layer.activation_range[...][1], images.max())
+
+
+def test_vmap_scan_and_remat(images):
+    @nnx.vmap
+    def make(key):
+        return axnnx.Linear(3, 3, multiplier=MUL, quantization=MOVING, rngs=nnx.Rngs(key))
+
+    keys = jax.random.split(jax.random.key(0), 2)
+    x = images.reshape(-1, 3)
+    run = nnx.remat(lambda layer, x: jnp.tanh(layer(x)))
+    scanned = nnx.scan(
+        lambda x, layer: run(layer, x), in_axes=(nnx.Carry, 0), out_axes=nnx.Carry
+    )(x, make(keys))
+    expected = x
+    layers = [
+        axnnx.Linear(3, 3, multiplier=MUL, quantization=MOVING, rngs=nnx.Rngs(key))
+        for key in keys
+    ]
+    for layer in layers:
+        expected = jnp.tanh(nnx.clone(layer)(expected))
+    np.testing.assert_allclose(scanned, expected, atol=1e-5)
+    mapped = nnx.vmap(lambda layer, x: layer(x), in_axes=(0, None))(make(keys), x)
+    for one, layer in zip(mapped, layers, strict=True):
+        np.testing.assert_allclose(one, layer(x), atol=1e-5)
