@@ -6,9 +6,10 @@ from axjax._build_info import build_info
 from axjax._code_type import CodeType
 from axjax._conv import conv_general_dilated
 from axjax._dot import dot_general
+from axjax._explain import Explanation, explain
 from axjax._lut_conv import lut_conv, lut_dot
 from axjax._metrics import Metrics, metrics
-from axjax._multiplier import Multiplier
+from axjax._multiplier import Multiplier, alike
 from axjax._quantization import (
     CurrentRange,
     FixedScale,
@@ -17,8 +18,8 @@ from axjax._quantization import (
     Quantization,
     Quantizer,
 )
-from axjax._table_file import available, load
-from axjax.engines import ENGINES
+from axjax._table_file import available, load, save
+from axjax.engines import ENGINES, default_engine
 from axjax.factorization import Factors, factorize
 
 __version__ = "0.1.0"
@@ -27,6 +28,7 @@ __all__ = [
     "ENGINES",
     "CodeType",
     "CurrentRange",
+    "Explanation",
     "Factors",
     "FixedScale",
     "GivenRange",
@@ -35,14 +37,18 @@ __all__ = [
     "Multiplier",
     "Quantization",
     "Quantizer",
+    "alike",
     "available",
     "build_info",
     "circuits",
     "conv_general_dilated",
+    "default_engine",
     "dot_general",
+    "explain",
     "factorize",
     "load",
     "lut_conv",
     "lut_dot",
     "metrics",
+    "save",
 ]

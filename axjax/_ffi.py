@@ -8,6 +8,7 @@ import importlib.metadata
 import pathlib
 import re
 import types
+from typing import Any
 
 import jax
 
@@ -77,6 +78,22 @@ def cuda_unusable_because() -> str | None:
     except RuntimeError:
         return "JAX has no CUDA device: install jax[cuda13] and check the driver (nvidia-smi)"
     return None
+
+
+def tensor_core_workspace_bytes(**sizes: Any) -> int:
+    """Bytes that the tensor-core handler needs; the arguments are those of `_cuda.pyi`."""
+    if _cuda is None:
+        raise RuntimeError(f"axjax: {cuda_unusable_because()}")
+    return _cuda.tensor_core_workspace_bytes(**sizes)
+
+
+def has_int8_tensor_cores() -> bool:
+    """True unless JAX's first CUDA device is too old for them. Starts JAX's backends."""
+    try:
+        devices = jax.devices("cuda")
+    except RuntimeError:
+        return True  # compiling for another machine
+    return float(devices[0].compute_capability) >= 8.0
 
 
 def native_build() -> dict[str, object]:

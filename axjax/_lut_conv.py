@@ -24,7 +24,6 @@ from axjax._geometry import (
 )
 from axjax._manual_axes import vary_together
 from axjax._multiplier import Multiplier
-from axjax.engines import _registry
 
 
 def lut_conv(
@@ -161,12 +160,15 @@ def sum_products(
     Returns:
         int32 `(N, D', H', W', O)`.
     """
-    _registry.check(function, engine)
+    if engine == "auto":
+        engine = engines.default_engine.value
+    engines.check(function, engine, has_factors=multiplier.factors is not None)
     check_depth(function, depth(rhs.shape), multiplier)
     operands = (
         _bytes(lhs).reshape(canonical_lhs_shape(lhs.shape)),
         _bytes(rhs).reshape(canonical_rhs_shape(rhs.shape)),
         jnp.asarray(multiplier.table),
+        jax.tree.map(jnp.asarray, multiplier.factors),
         _bytes(jnp.asarray(pad_code, lhs.dtype)),
     )
     shape = geometry.output_shape(*(codes.shape for codes in operands[:2]))
@@ -196,7 +198,11 @@ def _check_codes(function: str, name: str, codes: jax.Array, code_type: CodeType
 
 
 def _bytes(codes: jax.Array) -> jax.Array:
-    return codes if codes.dtype == jnp.uint8 else lax.bitcast_convert_type(codes, jnp.uint8)
+    if codes.dtype == jnp.uint8:
+        return codes
+    # Not a bitcast: XLA for GPUs (jaxlib 0.11.2) fuses it with a quantisation before it and a
+    # gather behind it to a kernel that reads beyond the table.
+    return (codes.astype(jnp.int32) & 0xFF).astype(jnp.uint8)
 
 
 @functools.cache
@@ -204,38 +210,36 @@ def _batched(geometry: ConvGeometry, engine: str) -> Callable[..., jax.Array]:
     """The operation with a batching rule: the one place that knows how `vmap` maps it."""
 
     @jax.custom_batching.custom_vmap
-    def conv(lhs, rhs, table, pad_code):
-        return engines.run(lhs, rhs, table, pad_code, geometry=geometry, engine=engine)
+    def conv(lhs, rhs, table, factors, pad_code):
+        return engines.run(lhs, rhs, table, factors, pad_code, geometry=geometry, engine=engine)
 
     @conv.def_vmap
-    def rule(size, batched, lhs, rhs, table, pad_code):
-        lhs_batched, rhs_batched, table_batched, pad_batched = batched
-        if table_batched:
-            return _loop(conv, batched, lhs, rhs, table, pad_code), True
+    def rule(size, batched, lhs, rhs, table, factors, pad_code):
+        lhs_batched, rhs_batched, *tables_batched, pad_batched = batched
+        if any(jax.tree.leaves(tables_batched)):
+            return _loop(conv, batched, (lhs, rhs, table, factors, pad_code)), True
         if pad_batched:  # every example pads with its own code, and then none has to
             if not lhs_batched:
                 lhs = jnp.broadcast_to(lhs, (size, *lhs.shape))
             lhs = jax.vmap(lambda x, p: lax.pad(x, p, geometry.padding_config()))(lhs, pad_code)
             lhs_batched, pad_code = True, jnp.uint8(0)
         plain = geometry.without_padding() if pad_batched else geometry
+        fold = _fold_images
         if rhs_batched:
-            out = _fold_kernels(plain, engine, lhs, rhs, table, pad_code, lhs_batched)
-        else:
-            out = _fold_images(plain, engine, lhs, rhs, table, pad_code)
-        return out, True
+            fold = functools.partial(_fold_kernels, lhs_batched=lhs_batched)
+        return fold(plain, engine, lhs, rhs, (table, factors, pad_code)), True
 
     return conv
 
 
-def _fold_images(geometry, engine, lhs, rhs, table, pad_code):
+def _fold_images(geometry, engine, lhs, rhs, others):
     """Examples that share a kernel are a larger batch of images."""
     size, images = lhs.shape[:2]
-    folded = lhs.reshape(size * images, *lhs.shape[2:])
-    out = _batched(geometry, engine)(folded, rhs, table, pad_code)
+    out = _batched(geometry, engine)(lhs.reshape(size * images, *lhs.shape[2:]), rhs, *others)
     return out.reshape(size, images, *out.shape[1:])
 
 
-def _fold_kernels(geometry, engine, lhs, rhs, table, pad_code, lhs_batched):
+def _fold_kernels(geometry, engine, lhs, rhs, others, lhs_batched):
     """Examples with kernels of their own are further groups, or further outputs of a group."""
     size, *window, per_group, outputs = rhs.shape
     groups = geometry.feature_group_count
@@ -248,7 +252,7 @@ def _fold_kernels(geometry, engine, lhs, rhs, table, pad_code, lhs_batched):
     else:
         kernels = jnp.moveaxis(kernels, 0, -2)  # group, example, output
     kernels = kernels.reshape(*window, per_group, size * outputs)
-    out = _batched(geometry, engine)(lhs, kernels, table, pad_code)
+    out = _batched(geometry, engine)(lhs, kernels, *others)
     if lhs_batched:
         out = out.reshape(*out.shape[:-1], size, outputs)
         return jnp.moveaxis(out, -2, 0)
@@ -257,12 +261,18 @@ def _fold_kernels(geometry, engine, lhs, rhs, table, pad_code, lhs_batched):
     return out.reshape(*out.shape[:-2], outputs)
 
 
-def _loop(conv, batched, *operands):
+def _loop(conv, batched, operands):
     """Examples with tables of their own run one after the other."""
-    mapped = tuple(a for a, b in zip(operands, batched, strict=True) if b)
+    leaves, structure = jax.tree.flatten(operands)
+    mapped = jax.tree.leaves(batched)
 
-    def one(mapped_operands):
-        rest = iter(mapped_operands)
-        return conv(*(next(rest) if b else a for a, b in zip(operands, batched, strict=True)))
+    def one(examples):
+        rest = iter(examples)
+        return conv(
+            *jax.tree.unflatten(
+                structure,
+                [next(rest) if m else leaf for leaf, m in zip(leaves, mapped, strict=True)],
+            )
+        )
 
-    return lax.map(one, mapped)
+    return lax.map(one, [leaf for leaf, m in zip(leaves, mapped, strict=True) if m])

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -12,8 +13,9 @@ import numpy as np
 
 from axjax._code_type import CodeType
 
-if TYPE_CHECKING:  # it imports this module
+if TYPE_CHECKING:  # they import this module
     from axjax._metrics import Metrics
+    from axjax.factorization import Factors
 
 Pair = tuple[int, int] | int
 """One number for both operands, or (activation, weight)."""
@@ -44,9 +46,10 @@ class Multiplier:
     column = weight: integers of shape `(2**activation bits, 2**weight bits)`. Signed codes
     are in two's complement order: 0, 1, ..., 127, -128, ..., -1.
 
-    A pytree with one leaf, `table`: pass a multiplier to a jitted function as an argument,
-    and another one of the same kind (code types, entry type) runs without compiling again;
-    `jax.vmap` runs over multipliers that are stacked with `jax.tree.map`.
+    A pytree whose leaves are `table` and the arrays of `factors`: pass a multiplier to a
+    jitted function as an argument, and another one of the same kind (code types, entry type,
+    words of factors) runs without compiling again; `jax.vmap` runs over multipliers that are
+    stacked with `jax.tree.map`. `axjax.alike` makes several multipliers of one kind.
 
     Attributes:
         table: `(256, 256)`, row = activation code's byte, column = weight code's byte, in
@@ -56,6 +59,8 @@ class Multiplier:
         weight: code type of the second operand.
         bound: no entry exceeds this absolute value. It is that of the exact product, or
             of the entry type where an entry lies beyond, so that tables share it.
+        factors: the table as an exact sum of int8 products, for the engines that are fastest
+            where it has few of them, or None. `factorized` adds them.
         name: for people.
 
     >>> from axjax import Multiplier
@@ -68,6 +73,7 @@ class Multiplier:
     activation: CodeType
     weight: CodeType
     bound: int
+    factors: Factors | None
     name: str
 
     def __init__(
@@ -120,6 +126,7 @@ class Multiplier:
             activation=activation,
             weight=weight,
             bound=_bound(max(-low, high), activation.magnitude * weight.magnitude, table.dtype),
+            factors=None,
             name=str(name),
         )
 
@@ -189,6 +196,49 @@ class Multiplier:
 
         return metrics(self, weights)
 
+    def factorized(self) -> Multiplier:
+        """The multiplier with `factors`, which `axjax.factorize` finds if there are none yet.
+
+        Takes a moment and the package python-flint; `axjax.save` keeps the result. The
+        multipliers that ship with axjax have their factors.
+
+        Raises:
+            ImportError: without python-flint, which `pip install 'axjax[factor]'` brings.
+
+        >>> from axjax import circuits
+        >>> circuits.truncated(8, columns=4).factorized().factors.words
+        2
+        """
+        if self.factors is not None:
+            return self
+        from axjax.factorization import factorize
+
+        return self._with_factors(factorize(self).for_engines())
+
+    def with_factors(self, factors: Factors | None) -> Multiplier:
+        """The multiplier with these factors, or with none.
+
+        Without factors, multipliers of equal code types and entry type share compiled
+        programs, however much their structure differs.
+
+        Raises:
+            ValueError: if they are the factors of another table.
+        """
+        if factors is None:
+            return self._with_factors(None)
+        table = np.asarray(self.table, np.int32)
+        wrong = int((np.asarray(factors.table()) != table).sum())
+        if wrong:
+            raise ValueError(
+                f"with_factors: factors multiply to the table, got {wrong} of 65536 entries "
+                f"that differ for {self!r}. Pass this table's factors, or use factorized()."
+            )
+        return self._with_factors(factors.for_engines())
+
+    def _with_factors(self, factors: Factors | None) -> Multiplier:
+        (table, _), (*structure,) = self.tree_flatten()
+        return self.tree_unflatten(tuple(structure), (table, factors))
+
     def transpose(self) -> Multiplier:
         """The multiplier with its operands exchanged."""
         return Multiplier(
@@ -198,8 +248,8 @@ class Multiplier:
             name=f"{self.name} transposed",
         )
 
-    def tree_flatten(self) -> tuple[tuple[Any], tuple[Any, ...]]:
-        return (self.table,), (
+    def tree_flatten(self) -> tuple[tuple[Any, Any], tuple[Any, ...]]:
+        return (self.table, self.factors), (
             self.activation,
             self.weight,
             self.bound,
@@ -207,20 +257,64 @@ class Multiplier:
         )
 
     @classmethod
-    def tree_unflatten(cls, structure: tuple[Any, ...], leaves: tuple[Any]) -> Multiplier:
-        new = object.__new__(cls)  # leaves may be tracers: nothing to check
+    def tree_unflatten(
+        cls, structure: tuple[Any, ...], children: tuple[Any, Any]
+    ) -> Multiplier:
+        new = object.__new__(cls)  # children may be tracers: nothing to check
         activation, weight, bound, label = structure
         new._set(
-            table=leaves[0],
+            table=children[0],
             activation=activation,
             weight=weight,
             bound=bound,
+            factors=children[1],
             name=label.text,
         )
         return new
 
     def __repr__(self) -> str:
         return f"Multiplier({self.name!r}, {self.activation} x {self.weight})"
+
+
+def alike(multipliers: Iterable[Multiplier]) -> list[Multiplier]:
+    """The same multipliers as members of one kind, which share every compiled program.
+
+    Tables get one entry type and one bound, factors equal numbers of terms, by adding zeros;
+    if one multiplier has no factors, none has.
+
+    Args:
+        multipliers: of equal code types.
+    Raises:
+        ValueError: if the code types differ.
+
+    >>> import axjax, jax
+    >>> pair = axjax.alike([axjax.load("mul8u_exact"), axjax.load("mul8u_mitchell")])
+    >>> jax.tree.structure(pair[0]) == jax.tree.structure(pair[1])
+    True
+    """
+    given = list(multipliers)
+    kinds = {(m.activation, m.weight) for m in given}
+    if len(kinds) > 1:
+        text = ", ".join(sorted(f"{x} x {w}" for x, w in kinds))
+        raise ValueError(
+            f"alike: multipliers of one kind have equal code types, got {text}. "
+            "Group them by their code types first."
+        )
+    bound = max((m.bound for m in given), default=0)
+    entry = np.result_type(*(m.table.dtype for m in given)) if given else None
+    factors: list[Any] = [m.factors for m in given]
+    if any(f is None for f in factors):
+        factors = [None] * len(given)
+    else:
+        counts = [f.plane_terms for f in factors]
+        common = tuple(map(max, itertools.zip_longest(*counts, fillvalue=0)))
+        factors = [f.padded(common) for f in factors]
+    found = []
+    for m, f in zip(given, factors, strict=True):
+        new = m._with_factors(f)
+        new._set(table=m.table.astype(entry), bound=bound)
+        found.append(new)
+    return found
 
 
 def _bits_of_shape(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -71,13 +71,21 @@ function(axjax_cuda_kernels name)
 endfunction()
 
 axjax_cuda_kernels(axjax_cuda_lookup SOURCES
+  xla_ffi/cuda/gather.cu
   xla_ffi/cuda/reference.cu
   xla_ffi/cuda/table_textures.cu
   xla_ffi/cuda/texture.cu)
+axjax_cuda_kernels(axjax_cuda_tensor_core SOURCES
+  xla_ffi/cuda/tensor_core.cu
+  xla_ffi/cuda/tensor_core_sm80.cu)
+axjax_cuda_kernels(axjax_cuda_wgmma ARCHITECTURES 90a-real SOURCES
+  xla_ffi/cuda/tensor_core_sm90.cu)
+target_link_libraries(axjax_cuda_tensor_core PUBLIC axjax_cuda_wgmma)
 
 nanobind_add_module(_cuda STABLE_ABI NB_STATIC NOMINSIZE xla_ffi/cuda_module.cc)
 target_compile_definitions(_cuda PRIVATE AXJAX_CUDA_ARCHITECTURES="${_architectures}")
-target_link_libraries(_cuda PRIVATE axjax_cuda_lookup xla_ffi_headers CUDA::cudart_static)
+target_link_libraries(_cuda PRIVATE
+  axjax_cuda_lookup axjax_cuda_tensor_core xla_ffi_headers CUDA::cudart_static)
 # The static runtime's symbols stay inside.
 target_link_options(_cuda PRIVATE -Wl,--exclude-libs,ALL)
 install(TARGETS _cuda LIBRARY DESTINATION axjax)

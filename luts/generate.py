@@ -9,11 +9,11 @@ docs/multipliers.md.
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import inspect
 import io
 import json
-import os
 import pathlib
 import sys
 import zipfile
@@ -25,6 +25,7 @@ import numpy as np
 
 from axjax import Multiplier, circuits
 from axjax._metrics import metrics
+from axjax._table_file import pack, save, write_whole
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 
@@ -50,9 +51,10 @@ SHIPPED: tuple[tuple[Callable[..., Multiplier], dict[str, Any]], ...] = (
 )
 
 
+@functools.cache
 def multipliers() -> dict[str, Multiplier]:
-    """The shipped multipliers by name, as the code makes them."""
-    made = (family(8, **parameters) for family, parameters in SHIPPED)
+    """The shipped multipliers by name, as the code makes them, with their factors."""
+    made = (family(8, **parameters).factorized() for family, parameters in SHIPPED)
     return {str(multiplier.name): multiplier for multiplier in made}
 
 
@@ -93,24 +95,6 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def pack(multiplier: Multiplier) -> dict[str, Any]:
-    """The arrays of a table file: `differences`, `bits` and `signed`.
-
-    Row 0 of `differences` is row 0 of the products, every other row is the step from the row
-    before, in the narrowest of uint16, int16 and int32 that holds the products; steps wrap
-    around in that type. A multiplier's steps hardly change from row to row, which deflate
-    can use, while it sees nothing in the products: without this step the files would be
-    17 times as large.
-    """
-    operands = (multiplier.activation, multiplier.weight)
-    products = multiplier.products().astype(np.asarray(multiplier.table).dtype)
-    return {
-        "differences": np.diff(products, axis=0, prepend=np.zeros_like(products[:1])),
-        "bits": np.array([operand.bits for operand in operands], np.uint8),
-        "signed": np.array([operand.signed for operand in operands], np.bool_),
-    }
-
-
 def unpack(path: pathlib.Path) -> np.ndarray:
     """The products in a table file, int64."""
     with np.load(path, allow_pickle=False) as arrays:
@@ -127,13 +111,11 @@ def write(folder: pathlib.Path) -> None:
     for name, multiplier in multipliers().items():
         path = folder / f"{name}.npz"
         if not _holds(path, multiplier):
-            content = io.BytesIO()
-            np.savez_compressed(content, **pack(multiplier))
-            _replace(path, content.getvalue())
+            save(path, multiplier)
     text = _manifest_text().encode()
     path = folder / "manifest.json"
     if not path.is_file() or path.read_bytes() != text:
-        _replace(path, text)
+        write_whole(path, text)
 
 
 def complaints(folder: pathlib.Path) -> list[str]:
@@ -185,16 +167,6 @@ def _holds(path: pathlib.Path, multiplier: Multiplier) -> bool:
             )
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
         return False  # absent, cut short or another format
-
-
-def _replace(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file beside `path` and moves it there: a reader never sees half a file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _manifest_text() -> str:

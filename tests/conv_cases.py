@@ -5,7 +5,7 @@ import dataclasses
 
 import numpy as np
 
-from axjax import Multiplier
+from axjax import Factors, Multiplier
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,3 +76,21 @@ def random_multiplier(rng, entries="uint16", signed=False):
 
 def random_codes(rng, shape, signed=False):
     return rng.integers(0, 256, shape, dtype=np.uint8).view(np.int8 if signed else np.uint8)
+
+
+PLANE_TERMS = {"1 term": (1,), "13 terms": (13,), "two planes": (6, 3), "empty plane": (0, 2)}
+"""Numbers of terms of random factors, lowest plane first."""
+
+
+def random_factored(rng, plane_terms="13 terms", signed=False):
+    """A multiplier with random factors over the whole int8 range; entries stay below 2**21."""
+    counts = PLANE_TERMS[plane_terms]
+    stride = -(-max(counts) // 4) * 4
+    u, v = rng.integers(-128, 128, (2, len(counts), 256, stride), dtype=np.int8)
+    for plane, terms in enumerate(counts):
+        u[plane, :, terms:] = v[plane, :, terms:] = 0
+    v[1:] //= 16  # times 256
+    u[1:] //= 16
+    alpha, beta = rng.integers(-(2**15), 2**15, (2, 256), dtype=np.int32)
+    factors = Factors(u, v, alpha, beta, counts, alpha_is_zero=False)
+    return Multiplier(factors.table(), signed=signed, name="factored").with_factors(factors)

@@ -10,7 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conv_cases import CASES, ENTRIES, random_codes, random_multiplier
+from conv_cases import (
+    CASES,
+    ENTRIES,
+    PLANE_TERMS,
+    random_codes,
+    random_factored,
+    random_multiplier,
+)
 
 import axjax
 from axjax import _ffi, _reference
@@ -19,6 +26,7 @@ from axjax.engines import ENGINES
 from axjax.engines._ffi_call import attributes, out_type, target
 
 CUDA_ENGINES = sorted(name for name in ENGINES if name.startswith("cuda"))
+LOOKUP_ENGINES = [name for name in CUDA_ENGINES if not ENGINES[name].factored]
 
 needs_build = pytest.mark.skipif(
     not _ffi.has_cuda_handlers(), reason="axjax was built without CUDA handlers"
@@ -45,9 +53,17 @@ print(*sorted(_cuda.targets()))
     )
     assert done.returncode == 0, done.stderr
     names = done.stdout.split()
-    for engine in ("cuda_texture", "cuda_reference"):
+    assert "axjax_lut_conv_cuda_tensor_core" in names
+    for engine in ("cuda_gather", "cuda_texture", "cuda_reference"):
         for entries in ("u16", "s16", "s32"):
             assert f"axjax_lut_conv_{engine}_{entries}" in names
+
+
+def multiplier_for(engine, rng, entries="uint16", signed=False):
+    """A random table, or random factors for an engine that takes them."""
+    if ENGINES[engine].factored:
+        return random_factored(rng, rng.choice(list(PLANE_TERMS)), signed)
+    return random_multiplier(rng, entries, signed)
 
 
 def check(engine, lhs, rhs, multiplier, **options):
@@ -57,7 +73,7 @@ def check(engine, lhs, rhs, multiplier, **options):
 
 
 @pytest.mark.cuda
-@pytest.mark.parametrize("engine", CUDA_ENGINES)
+@pytest.mark.parametrize("engine", LOOKUP_ENGINES)
 @pytest.mark.parametrize("entries", ENTRIES)
 @pytest.mark.parametrize("name", CASES)
 def test_accumulators_equal_reference_for_random_table(engine, entries, name, rng):
@@ -69,9 +85,20 @@ def test_accumulators_equal_reference_for_random_table(engine, entries, name, rn
 
 
 @pytest.mark.cuda
+@pytest.mark.parametrize("plane_terms", PLANE_TERMS)
+@pytest.mark.parametrize("name", CASES)
+def test_tensor_cores_equal_reference_for_random_factors(plane_terms, name, rng):
+    case = CASES[name]
+    multiplier = random_factored(rng, plane_terms)
+    lhs, rhs = random_codes(rng, case.lhs), random_codes(rng, case.rhs)
+    pad_code = int(rng.integers(256))
+    check("cuda_tensor_core", lhs, rhs, multiplier, pad_code=pad_code, **case.options)
+
+
+@pytest.mark.cuda
 @pytest.mark.parametrize("engine", CUDA_ENGINES)
 def test_signed_codes_are_their_bytes(engine, rng):
-    multiplier = random_multiplier(rng, "int16", signed=True)
+    multiplier = multiplier_for(engine, rng, "int16", signed=True)
     lhs = random_codes(rng, (2, 9, 8, 16), signed=True)
     rhs = random_codes(rng, (3, 3, 16, 24), signed=True)
     check(engine, lhs, rhs, multiplier, padding="SAME", pad_code=-77)
@@ -84,7 +111,7 @@ def test_signed_codes_are_their_bytes(engine, rng):
 def test_channel_counts_around_tile_sizes(engine, channels, outputs, rng):
     lhs = random_codes(rng, (3, 11, 13, channels))
     rhs = random_codes(rng, (3, 3, channels, outputs))
-    check(engine, lhs, rhs, random_multiplier(rng), padding="SAME", pad_code=200)
+    check(engine, lhs, rhs, multiplier_for(engine, rng), padding="SAME", pad_code=200)
 
 
 @pytest.mark.cuda
@@ -100,7 +127,7 @@ def test_groups_of_many_widths(engine, groups, channels, outputs, rng):
         engine,
         lhs,
         rhs,
-        random_multiplier(rng),
+        multiplier_for(engine, rng),
         padding="SAME",
         pad_code=3,
         window_strides=2,
@@ -128,7 +155,7 @@ def test_any_geometry(engine, data):
         engine,
         lhs,
         rhs,
-        random_multiplier(rng, data.draw(st.sampled_from(sorted(ENTRIES)))),
+        multiplier_for(engine, rng, data.draw(st.sampled_from(sorted(ENTRIES)))),
         window_strides=three(st.integers(1, 3)),
         padding=list(zip(low, high, strict=True)),
         lhs_dilation=three(st.integers(1, 3)),
@@ -139,7 +166,7 @@ def test_any_geometry(engine, data):
 
 
 @pytest.mark.cuda
-@pytest.mark.parametrize("engine", CUDA_ENGINES)
+@pytest.mark.parametrize("engine", LOOKUP_ENGINES)
 def test_sums_wrap_as_the_reference_wraps(engine, rng):
     """Past the depth check of the public functions: the last bits still agree."""
     table = jnp.asarray(rng.integers(-(2**31), 2**31, (256, 256)), jnp.int32)
@@ -147,7 +174,7 @@ def test_sums_wrap_as_the_reference_wraps(engine, rng):
     rhs = jnp.asarray(random_codes(rng, (1, 1, 1, 300, 5)))
     operands = (lhs, rhs, table, jnp.uint8(0))
     np.testing.assert_array_equal(
-        ENGINES[engine](*operands, ConvGeometry()),
+        ENGINES[engine].lut_conv(*operands, ConvGeometry()),
         _reference.lut_conv(*operands, ConvGeometry()),
     )
 
@@ -157,6 +184,7 @@ def test_sums_wrap_as_the_reference_wraps(engine, rng):
 def test_one_compiled_program_runs_with_other_tables(engine, rng):
     """Run again and again, so that XLA may replay a recorded graph; every table is seen."""
     lhs, rhs = random_codes(rng, (4, 9, 9, 16)), random_codes(rng, (3, 3, 16, 32))
+    factored = ENGINES[engine].factored
 
     @jax.jit
     def twice(multiplier):
@@ -167,7 +195,7 @@ def test_one_compiled_program_runs_with_other_tables(engine, rng):
         )
 
     for _ in range(5):
-        multiplier = random_multiplier(rng)
+        multiplier = random_factored(rng) if factored else random_multiplier(rng)
         hidden = axjax.lut_conv(lhs, rhs, multiplier, padding="SAME", engine="reference")
         codes = (hidden >> 16).astype(jnp.uint8)
         expected = axjax.lut_conv(
@@ -215,7 +243,7 @@ def test_naive_kernel_equals_reference(entries, rng):
     ],
     ids=["a small workspace", "a long stride"],
 )
-def test_texture_handler_refuses(workspace, strides, message):
+def test_lookup_handler_refuses(workspace, strides, message):
     table = jnp.zeros((256, 256), jnp.uint16)
     ones = jnp.ones((1, 1, 1, 1, 1), jnp.uint8)
     geometry = ConvGeometry(window_strides=strides)
@@ -223,3 +251,45 @@ def test_texture_handler_refuses(workspace, strides, message):
     call = jax.ffi.ffi_call(target("cuda_texture", table), results)
     with pytest.raises(jax.errors.JaxRuntimeError, match=f"axjax: cuda_texture: .*{message}"):
         jax.block_until_ready(call(ones, ones, table, jnp.uint8(0), **attributes(geometry)))
+
+
+@pytest.mark.cuda
+def test_tensor_core_handler_refuses_a_small_workspace():
+    ones, factors = jnp.ones((1, 1, 1, 1, 1), jnp.uint8), jnp.ones((1, 256, 4), jnp.int8)
+    results = (out_type(ones, ones, ConvGeometry()), jax.ShapeDtypeStruct((8,), jnp.uint8))
+    call = jax.ffi.ffi_call("axjax_lut_conv_cuda_tensor_core", results)
+    beta = jnp.zeros(256, jnp.int32)
+    with pytest.raises(jax.errors.JaxRuntimeError, match=r"workspace has \d+ bytes, got work"):
+        jax.block_until_ready(
+            call(
+                ones,
+                ones,
+                factors,
+                factors,
+                beta,
+                jnp.uint8(0),
+                **attributes(ConvGeometry()),
+                plane_terms=np.array([4], np.int64),
+            )
+        )
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", ["mul8u_trunc4", "mul8s_mitchell"])
+def test_auto_runs_a_network_layer_with_vmap_and_grad(name, rng):
+    multiplier = axjax.load(name)
+    x = jnp.asarray(rng.normal(size=(2, 3, 8, 8, 16)), jnp.float32)
+    w = jnp.asarray(rng.normal(size=(3, 3, 16, 32)), jnp.float32)
+
+    def conv(engine):
+        def one(x, w):
+            return axjax.conv_general_dilated(
+                x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"),
+                multiplier=multiplier, engine=engine,
+            )  # fmt: skip
+
+        return jax.jit(jax.vmap(one, in_axes=(0, None)))
+
+    np.testing.assert_array_equal(conv("auto")(x, w), conv("reference")(x, w))
+    gradient = jax.grad(lambda w: conv("auto")(x, w).sum())(w)
+    assert jnp.isfinite(gradient).all()

@@ -24,11 +24,11 @@ ffi::Error LutConvHandler(ffi::ThreadPool pool, Codes5 lhs, Codes5 rhs,
                           Triple strides, Triple padding_low, Triple lhs_dilation,
                           Triple rhs_dilation, int64_t groups) {
   ConvGeometry g;
-  if (ffi::Error error =
-          FillGeometry(lhs, rhs, table.dimensions(), out->dimensions(), strides,
-                       padding_low, lhs_dilation, rhs_dilation, groups, &g);
+  if (ffi::Error error = FillGeometry(lhs, rhs, out->dimensions(), strides, padding_low,
+                                      lhs_dilation, rhs_dilation, groups, &g);
       error.failure())
     return error;
+  if (ffi::Error error = CheckTable(table.dimensions()); error.failure()) return error;
   if (const std::string problem = InstructionSetProblem(); !problem.empty())
     return ffi::Error::InvalidArgument("axjax: " + problem);
   XlaWorkers workers(pool);

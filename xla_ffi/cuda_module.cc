@@ -4,13 +4,18 @@
 // driver at its first call.
 #include <cuda_runtime_api.h>
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <type_traits>
+#include <vector>
 
+#include "cuda/gather.h"
 #include "cuda/operands.h"
 #include "cuda/reference.h"
+#include "cuda/tensor_core.h"
 #include "cuda/texture.h"
 #include "ffi_geometry.h"
 #include "xla/ffi/api/ffi.h"
@@ -40,11 +45,11 @@ ffi::Error LutConvHandler(cudaStream_t stream, Codes5 lhs, Codes5 rhs,
                           Triple padding_low, Triple lhs_dilation, Triple rhs_dilation,
                           int64_t groups) {
   ConvGeometry g;
-  if (ffi::Error error =
-          FillGeometry(lhs, rhs, table.dimensions(), out->dimensions(), strides,
-                       padding_low, lhs_dilation, rhs_dilation, groups, &g);
+  if (ffi::Error error = FillGeometry(lhs, rhs, out->dimensions(), strides, padding_low,
+                                      lhs_dilation, rhs_dilation, groups, &g);
       error.failure())
     return error;
+  if (ffi::Error error = CheckTable(table.dimensions()); error.failure()) return error;
   const LutConvOperands<ffi::NativeType<kEntry>> operands = {
       lhs.typed_data(),       rhs.typed_data(),  table.typed_data(),
       pad_code.typed_data(),  out->typed_data(), workspace->typed_data(),
@@ -59,6 +64,16 @@ struct Texture {
                              const LutConvOperands<Entry>& operands,
                              cudaStream_t stream) {
     return LaunchTexture(geometry, operands, stream);
+  }
+};
+
+struct Gather {
+  static constexpr const char* kName = "cuda_gather";
+  template <typename Entry>
+  static LaunchStatus Launch(const ConvGeometry& geometry,
+                             const LutConvOperands<Entry>& operands,
+                             cudaStream_t stream) {
+    return LaunchGather(geometry, operands, stream);
   }
 };
 
@@ -92,6 +107,105 @@ XLA_FFI_Error* LutConvTarget(XLA_FFI_CallFrame* frame) {
           .To(LutConvHandler<Engine, kEntry>, {ffi::Traits::kCmdBufferCompatible})
           .release();
   return handler->Call(frame);
+}
+
+using FactorArray = ffi::Buffer<ffi::S8, 3>;
+using FactorSums = ffi::BufferR1<ffi::S32>;
+
+ffi::Error TensorCoreHandler(cudaStream_t stream, Codes5 lhs, Codes5 rhs, FactorArray u,
+                             FactorArray v, FactorSums beta, Code pad_code,
+                             ffi::Result<Sums5> out, ffi::Result<Workspace1> workspace,
+                             Triple strides, Triple padding_low, Triple lhs_dilation,
+                             Triple rhs_dilation, int64_t groups, Triple plane_terms) {
+  const auto invalid = [](const std::string& text) {
+    return ffi::Error::InvalidArgument("axjax: cuda_tensor_core: " + text);
+  };
+  ConvGeometry g;
+  if (ffi::Error error = FillGeometry(lhs, rhs, out->dimensions(), strides, padding_low,
+                                      lhs_dilation, rhs_dilation, groups, &g);
+      error.failure())
+    return error;
+  const auto shape = u.dimensions(), of_v = v.dimensions();
+  const auto planes = static_cast<int64_t>(plane_terms.size());
+  if (planes < 1 || planes > kMaxPlanes || shape[0] != planes || shape[1] != 256 ||
+      of_v[0] != planes || of_v[1] != 256 || of_v[2] != shape[2] ||
+      beta.dimensions()[0] != 256)
+    return invalid("factors are u and v (planes, 256, stride) and beta (256,)");
+  TableFactors factors = {};
+  factors.planes = static_cast<int>(planes);
+  factors.stride = static_cast<int>(shape[2]);
+  for (int p = 0; p < factors.planes; ++p) {
+    if (plane_terms[p] < 0 || plane_terms[p] > shape[2])
+      return invalid("plane_terms is within the stride of the factors");
+    factors.terms[p] = static_cast<int>(plane_terms[p]);
+  }
+  factors.u = u.typed_data();
+  factors.v = v.typed_data();
+  factors.beta = beta.typed_data();
+  const size_t needed = TensorCoreWorkspaceBytes(g, factors);
+  if (workspace->size_bytes() < needed)
+    return invalid(
+        "the workspace has " + std::to_string(needed) +
+        " bytes, got workspace_bytes=" + std::to_string(workspace->size_bytes()));
+  const TensorCoreBuffers buffers = {lhs.typed_data(), rhs.typed_data(),
+                                     pad_code.typed_data(), out->typed_data(),
+                                     workspace->typed_data()};
+  const cudaError_t error = LaunchTensorCore(g, factors, buffers, stream);
+  if (error == cudaErrorNotSupported)
+    return invalid(
+        "int8 tensor cores come with compute capability 8.0, got an older GPU. Use "
+        "engine 'cuda_gather'.");
+  if (error == cudaErrorInvalidValue)
+    return invalid(
+        "pixels, channels and depth are below 2**30 each and a plane has at most 512 "
+        "terms, got more. Split the operation, or use engine 'cuda_gather'.");
+  return ErrorOf("cuda_tensor_core", LaunchStatus::Of(error, "launching"));
+}
+
+XLA_FFI_Error* TensorCoreTarget(XLA_FFI_CallFrame* frame) {
+  static const auto* handler =
+      ffi::Ffi::Bind()
+          .Ctx<Stream>()
+          .Arg<Codes5>()       // lhs
+          .Arg<Codes5>()       // rhs
+          .Arg<FactorArray>()  // u
+          .Arg<FactorArray>()  // v
+          .Arg<FactorSums>()   // beta
+          .Arg<Code>()         // pad_code
+          .Ret<Sums5>()        // out
+          .Ret<Workspace1>()   // workspace
+          .Attr<Triple>("window_strides")
+          .Attr<Triple>("padding_low")
+          .Attr<Triple>("lhs_dilation")
+          .Attr<Triple>("rhs_dilation")
+          .Attr<int64_t>("feature_group_count")
+          .Attr<Triple>("plane_terms")
+          .To(TensorCoreHandler, {ffi::Traits::kCmdBufferCompatible})
+          .release();
+  return handler->Call(frame);
+}
+
+// Bytes of workspace for sizes as Python knows them: kernel window, channels of a
+// group, outputs, groups, terms of each plane.
+size_t TensorCoreWorkspace(int64_t taps, int64_t in_c_per_group, int64_t out_c,
+                           int64_t groups, const std::vector<int>& plane_terms) {
+  ConvGeometry g = {};
+  g.batch = 1;
+  g.in_c = in_c_per_group * groups;
+  g.out_c = out_c;
+  g.groups = groups;
+  for (int d = 0; d < 3; ++d) {
+    g.in[d] = g.out[d] = g.kernel[d] = 1;
+    g.stride[d] = g.in_dilation[d] = g.kernel_dilation[d] = 1;
+  }
+  g.kernel[2] = taps;
+  TableFactors factors = {};
+  factors.planes = static_cast<int>(plane_terms.size());
+  for (int p = 0; p < std::min(factors.planes, kMaxPlanes); ++p) {
+    factors.terms[p] = plane_terms[p];
+    factors.stride = std::max(factors.stride, (plane_terms[p] + 3) / 4 * 4);
+  }
+  return TensorCoreWorkspaceBytes(g, factors);
 }
 
 template <typename T>
@@ -141,10 +255,15 @@ NB_MODULE(_cuda, m) {
   m.def("targets", [] {
     nb::dict targets;
     AddTargets<Texture>(&targets);
+    AddTargets<Gather>(&targets);
     AddTargets<Reference>(&targets);
+    targets["axjax_lut_conv_cuda_tensor_core"] = Capsule(&TensorCoreTarget);
     return targets;
   });
   m.def("device_count", &DeviceCount);
+  m.def("tensor_core_workspace_bytes", &TensorCoreWorkspace, nb::arg("taps"),
+        nb::arg("in_c_per_group"), nb::arg("out_c"), nb::arg("groups"),
+        nb::arg("plane_terms"));
   m.def("build", [] {
     nb::dict build;
     build["xla_ffi_api_version"] = nb::make_tuple(XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR);

@@ -19,7 +19,6 @@ using Triple = xla::ffi::Span<const int64_t>;
 // Python has checked the shapes with messages for people. What is checked here again is
 // what keeps a handler within its buffers when it is called by other means.
 inline xla::ffi::Error FillGeometry(const Codes5& lhs, const Codes5& rhs,
-                                    xla::ffi::Span<const int64_t> table,
                                     xla::ffi::Span<const int64_t> out, Triple strides,
                                     Triple padding_low, Triple lhs_dilation,
                                     Triple rhs_dilation, int64_t groups,
@@ -28,7 +27,6 @@ inline xla::ffi::Error FillGeometry(const Codes5& lhs, const Codes5& rhs,
     return xla::ffi::Error::InvalidArgument("axjax: " + text);
   };
   const auto l = lhs.dimensions(), r = rhs.dimensions();
-  if (table[0] != 256 || table[1] != 256) return error("a table is 256 x 256");
   for (const Triple& t : {strides, padding_low, lhs_dilation, rhs_dilation})
     if (t.size() != 3) return error("geometry attributes have three entries");
   if (groups < 1 || r[3] * groups != l[4] || r[4] % groups != 0)
@@ -52,6 +50,11 @@ inline xla::ffi::Error FillGeometry(const Codes5& lhs, const Codes5& rhs,
     g->kernel_dilation[d] = rhs_dilation[d];
   }
   return xla::ffi::Error::Success();
+}
+
+inline xla::ffi::Error CheckTable(xla::ffi::Span<const int64_t> shape) {
+  if (shape[0] == 256 && shape[1] == 256) return xla::ffi::Error::Success();
+  return xla::ffi::Error::InvalidArgument("axjax: a table is 256 x 256");
 }
 
 }  // namespace axjax

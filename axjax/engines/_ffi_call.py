@@ -40,3 +40,23 @@ def attributes(geometry: ConvGeometry) -> dict[str, np.ndarray | int]:
         "rhs_dilation": triple(geometry.rhs_dilation),
         "feature_group_count": int(geometry.feature_group_count),
     }
+
+
+_TEXTURE_ALIGNMENT = 512
+"""Bytes. A texture begins at a multiple of this; XLA's buffers do at smaller ones."""
+
+
+def lookup_call(
+    engine: str,
+    lhs: jax.Array,
+    rhs: jax.Array,
+    table: jax.Array,
+    pad_code: jax.Array,
+    geometry: ConvGeometry,
+) -> jax.Array:
+    """Calls one of the CUDA engines that look every product up: `axjax._reference.lut_conv`."""
+    # Where the handler lays the table out as its kernel reads it. A result, because a handler
+    # that allocates cannot be part of a CUDA graph.
+    workspace = result_type((table.nbytes + _TEXTURE_ALIGNMENT,), jnp.uint8, lhs)
+    call = jax.ffi.ffi_call(target(engine, table), (out_type(lhs, rhs, geometry), workspace))
+    return call(lhs, rhs, table, pad_code, **attributes(geometry))[0]

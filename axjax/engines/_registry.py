@@ -1,81 +1,75 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Engines by name, and the choice among them."""
+"""Engines by name."""
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 from collections.abc import Callable
 
 import jax
 
 from axjax import _ffi, _reference
-from axjax._geometry import ConvGeometry
-from axjax.engines import cpu, cuda_texture, xla
+from axjax.engines import (
+    cpu,
+    cuda_gather,
+    cuda_tensor_core,
+    cuda_texture,
+    xla,
+    xla_factored,
+)
 
-Engine = Callable[[jax.Array, jax.Array, jax.Array, jax.Array, ConvGeometry], jax.Array]
+
+@dataclasses.dataclass(frozen=True)
+class Engine:
+    """One way to compute the integer operation.
+
+    Attributes:
+        lut_conv: `(lhs, rhs, table, pad_code, geometry)` to sums, as
+            `axjax._reference.lut_conv` says; `(lhs, rhs, factors, pad_code, geometry)` of an
+            engine that is factored.
+        factored: whether it takes the table's factors in place of the table.
+    """
+
+    lut_conv: Callable[..., jax.Array]
+    factored: bool = False
+
 
 ENGINES: dict[str, Engine] = {
-    "reference": _reference.lut_conv,
-    "xla": xla.lut_conv,
-    "cpu": cpu.lut_conv,
-    "cuda_texture": cuda_texture.lut_conv,
+    "reference": Engine(_reference.lut_conv),
+    "xla": Engine(xla.lut_conv),
+    "xla_factored": Engine(xla_factored.lut_conv, factored=True),
+    "cpu": Engine(cpu.lut_conv),
+    "cuda_texture": Engine(cuda_texture.lut_conv),
+    "cuda_gather": Engine(cuda_gather.lut_conv),
+    "cuda_tensor_core": Engine(cuda_tensor_core.lut_conv, factored=True),
 }
 """Every engine by the name that `engine=` takes, beside "auto"."""
 
 
-def _auto(
-    lhs: jax.Array,
-    rhs: jax.Array,
-    table: jax.Array,
-    pad_code: jax.Array,
-    geometry: ConvGeometry,
-) -> jax.Array:
-    """The fastest engine of the platform that the program is compiled for."""
-    engines = {"cpu": cpu.lut_conv}
-    if _ffi.has_cuda_handlers():
-        engines["cuda"] = cuda_texture.lut_conv
-    bound = {
-        platform: functools.partial(engine, geometry=geometry)
-        for platform, engine in engines.items()
-    }
-    return jax.lax.platform_dependent(
-        lhs,
-        rhs,
-        table,
-        pad_code,
-        default=functools.partial(xla.lut_conv, geometry=geometry),
-        **bound,
-    )
-
-
-def check(function: str, engine: str) -> None:
+def check(function: str, engine: str, *, has_factors: bool) -> None:
     """Raises if no program can run this engine here.
 
+    Args:
+        function: name of the public function, for error messages.
+        engine: a name, or "auto".
+        has_factors: whether the multiplier has factors.
     Raises:
-        ValueError: for an unknown name.
+        ValueError: for an unknown name, or an engine that takes factors which are not there.
         RuntimeError: for an engine that was not built or has no device.
     """
-    if engine != "auto" and engine not in ENGINES:
+    if engine == "auto":
+        return
+    if engine not in ENGINES:
         raise ValueError(
             f"{function}: an engine is one of {', '.join(['auto', *ENGINES])}, got "
             f"engine={engine!r}. Pass one of these."
+        )
+    if ENGINES[engine].factored and not has_factors:
+        raise ValueError(
+            f"{function}: engine {engine!r} takes the factors of a table, got a multiplier "
+            "that has none. Pass multiplier.factorized(), or engine='auto'."
         )
     if engine.startswith("cuda") and (reason := _ffi.cuda_unusable_because()):
         raise RuntimeError(
             f"{function}: engine {engine!r} cannot run, got: {reason}. Or pass engine='auto'."
         )
-
-
-@functools.partial(jax.jit, static_argnames=("geometry", "engine"))
-def run(
-    lhs: jax.Array,
-    rhs: jax.Array,
-    table: jax.Array,
-    pad_code: jax.Array,
-    *,
-    geometry: ConvGeometry,
-    engine: str,
-) -> jax.Array:
-    """Runs an engine: `axjax._reference.lut_conv` says what it returns."""
-    implementation = _auto if engine == "auto" else ENGINES[engine]
-    return implementation(lhs, rhs, table, pad_code, geometry)

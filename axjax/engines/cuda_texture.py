@@ -8,14 +8,9 @@ the codes are read in place of an im2col buffer, and depth tails are skipped.
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 
 from axjax._geometry import ConvGeometry
-from axjax._manual_axes import result_type
-from axjax.engines._ffi_call import attributes, out_type, target
-
-_TEXTURE_ALIGNMENT = 512
-"""Bytes. A texture begins at a multiple of this; XLA's buffers do at smaller ones."""
+from axjax.engines._ffi_call import lookup_call
 
 
 def lut_conv(
@@ -26,10 +21,4 @@ def lut_conv(
     geometry: ConvGeometry,
 ) -> jax.Array:
     """As `axjax._reference.lut_conv`."""
-    # Where the handler lays the table out for its texture. A result, because a handler that
-    # allocates cannot be part of a CUDA graph.
-    workspace = result_type((table.nbytes + _TEXTURE_ALIGNMENT,), jnp.uint8, lhs)
-    call = jax.ffi.ffi_call(
-        target("cuda_texture", table), (out_type(lhs, rhs, geometry), workspace)
-    )
-    return call(lhs, rhs, table, pad_code, **attributes(geometry))[0]
+    return lookup_call("cuda_texture", lhs, rhs, table, pad_code, geometry)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from axjax._geometry import ConvGeometry, depth
+from axjax.engines._taps import Taps
 
 
 def lut_conv(
@@ -24,31 +25,17 @@ def lut_conv(
     geometry: ConvGeometry,
 ) -> jax.Array:
     """As `axjax._reference.lut_conv`."""
-    groups = geometry.feature_group_count
-    shape = geometry.output_shape(lhs.shape, rhs.shape)
+    taps = Taps(lhs, rhs.shape, pad_code, geometry)
     steps = depth(rhs.shape)
-    padded = lax.pad(lhs, pad_code, geometry.padding_config())
-    x = padded.reshape(*padded.shape[:-1], groups, rhs.shape[-2])
-    # A window read at tap k and channel c: every stride-th code from k * dilation on.
-    extent = [
-        (size - 1) * s + 1 for size, s in zip(shape[1:-1], geometry.window_strides, strict=True)
-    ]
-    strides = (1, *geometry.window_strides, 1, 1)
-    dilation = jnp.asarray(geometry.rhs_dilation, jnp.int32)
     flat_table = table.reshape(-1)
-    w = rhs.reshape(steps, 1, 1, 1, 1, groups, -1).astype(jnp.int32)
+    w = rhs.reshape(steps, 1, 1, 1, 1, taps.groups, -1).astype(jnp.int32)
 
     def add_products(total: jax.Array, step: tuple[jax.Array, jax.Array]):
         k, weights = step
-        *tap, channel = jnp.unravel_index(k, rhs.shape[:-1])
-        start = jnp.stack([jnp.int32(0), *(jnp.stack(tap) * dilation), jnp.int32(0), channel])
-        codes = lax.dynamic_slice(x, tuple(start), (shape[0], *extent, groups, 1))
-        codes = lax.slice(codes, (0,) * codes.ndim, codes.shape, strides)
+        codes = taps.codes(k // taps.channels, k % taps.channels, 1)
         index = (codes.astype(jnp.int32) << 8) + weights
         products = flat_table.at[index].get(mode="promise_in_bounds")
         return total + products.astype(jnp.int32), None
 
-    # Varies over the mesh axes of the operands, as the sums will.
-    zero = jnp.zeros_like(x, jnp.int32, shape=(*shape[:-1], groups, rhs.shape[-1] // groups))
-    total, _ = lax.scan(add_products, zero, (jnp.arange(steps, dtype=jnp.int32), w))
-    return total.reshape(shape)
+    total, _ = lax.scan(add_products, taps.zeros(), (jnp.arange(steps, dtype=jnp.int32), w))
+    return total.reshape(taps.out_shape)

@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from axjax.factorization._terms import Term, column_terms
 
@@ -60,15 +59,25 @@ class Factors:
         """Number of 32-bit words of four terms that a code expands to."""
         return sum(-(-terms // WORD) for terms in self.plane_terms)
 
-    def table(self) -> jax.Array:
-        """The table, rebuilt: int32 `(256, 256)`, row = activation byte."""
-        total = jnp.zeros((256, 256), jnp.int32)
+    def table(self) -> Any:
+        """The table, rebuilt: int32 `(256, 256)`, row = activation byte.
+
+        By NumPy for factors that are NumPy's, so that no device is touched, else by JAX.
+        """
+        lib: Any = np if isinstance(self.u, np.ndarray) else jnp
+        total = lib.zeros((256, 256), lib.int32)
         for u, v in zip(self.u[::-1], self.v[::-1], strict=True):
-            total = total * 256 + lax.dot_general(
-                u, v, (((1,), (1,)), ((), ())), preferred_element_type=jnp.int32
-            )
-        alpha, beta = jnp.asarray(self.alpha), jnp.asarray(self.beta)
-        return total + alpha[:, None] + beta[None, :]
+            total = total * 256 + u.astype(lib.int32) @ v.astype(lib.int32).T
+        return total + self.alpha[:, None] + self.beta[None, :]
+
+    def for_engines(self) -> Factors:
+        """The same table in the form that engines take: `alpha` zero, whole words of terms.
+
+        Engines fetch the terms of a code as words of four, so terms that fill a plane's last
+        word cost nothing there, and factors of nearly equal counts share compiled programs.
+        """
+        folded = self.fold_alpha()
+        return folded.padded(-(-terms // WORD) * WORD for terms in folded.plane_terms)
 
     def padded(self, plane_terms: Iterable[int]) -> Factors:
         """The same factors with zero terms added, to share a compiled program with others.

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The choice of an engine, and its run."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+
+from axjax import _ffi
+from axjax._geometry import ConvGeometry
+from axjax.engines._cost import Work, gpu_seconds, work_of
+from axjax.engines._registry import ENGINES
+from axjax.factorization import Factors
+
+default_engine = jax.make_user_context("auto")
+"""A context manager: `with axjax.default_engine("cuda_texture"):` is what "auto" means inside.
+
+It takes part in the caches of `jax.jit`: a function that was compiled outside is compiled
+again inside.
+"""
+
+
+def choose(platform: str, work: Work) -> str:
+    """Name of the engine that "auto" runs on a platform: "cpu", "cuda", "tpu", ..."""
+    if platform == "cpu":
+        return "cpu"
+    if platform == "cuda" and _ffi.has_cuda_handlers():
+        seconds = gpu_seconds(work, int8_tensor_cores=_ffi.has_int8_tensor_cores())
+        return min(seconds, key=lambda name: seconds[name])
+    return "xla" if work.words is None else "xla_factored"
+
+
+@functools.partial(jax.jit, static_argnames=("geometry", "engine"))
+def run(
+    lhs: jax.Array,
+    rhs: jax.Array,
+    table: jax.Array,
+    factors: Factors | None,
+    pad_code: jax.Array,
+    *,
+    geometry: ConvGeometry,
+    engine: str,
+) -> jax.Array:
+    """Runs an engine: `axjax._reference.lut_conv` says what it returns.
+
+    With engine "auto" the program holds the choice for each platform that it is compiled for.
+    """
+    if engine != "auto":
+        return _run(engine, lhs, rhs, table, factors, pad_code, geometry=geometry)
+    work = work_of(lhs.shape, rhs.shape, geometry, factors)
+    bound = {
+        platform: functools.partial(_run, choose(platform, work), geometry=geometry)
+        for platform in ("cpu", "cuda", "default")
+    }
+    return jax.lax.platform_dependent(lhs, rhs, table, factors, pad_code, **bound)
+
+
+def _run(
+    engine: str,
+    lhs: jax.Array,
+    rhs: jax.Array,
+    table: jax.Array,
+    factors: Factors | None,
+    pad_code: jax.Array,
+    *,
+    geometry: ConvGeometry,
+) -> jax.Array:
+    found = ENGINES[engine]
+    operand = factors if found.factored else table
+    return found.lut_conv(lhs, rhs, operand, pad_code, geometry)

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an operation costs on a GPU: the model by which "auto" chooses, and no more than that.
+
+Fitted to benchmarks/gpu_engines.py on one Hopper GPU. Other GPUs differ in the constants, but
+little in their ratios, which alone matter here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from axjax._geometry import ConvGeometry, depth
+from axjax.factorization import Factors
+
+GATHER_SECONDS = 1 / 2.4e12
+"""A product by a load from the table."""
+
+CHUNK_SECONDS, TERM_SECONDS = 4.9e-15, 1.08e-15
+"""A product on tensor cores: whatever the number of terms, and for each int8 term."""
+
+LAUNCH_SECONDS = {"cuda_gather": 5e-6, "cuda_tensor_core": 10e-6}
+
+_CHUNK = 32  # depth positions that the tensor-core kernel takes at a time
+_ROWS = 128  # pixels of its smallest tile
+_TILES = {128: 128, 64: 81, 32: 61}
+"""Outputs of its tiles, and how many outputs of the widest cost as much."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """The sizes of one operation.
+
+    Attributes:
+        pixels: output positions of all images (M of a matrix product).
+        depth: products an output (K).
+        outputs: output channels of a group (N).
+        groups: groups of channels.
+        words: of four int8 terms that a code expands to, or None without factors.
+    """
+
+    pixels: int
+    depth: int
+    outputs: int
+    groups: int
+    words: int | None
+
+    @property
+    def products(self) -> int:
+        return self.pixels * self.depth * self.outputs * self.groups
+
+
+def work_of(
+    lhs_shape: tuple[int, ...],
+    rhs_shape: tuple[int, ...],
+    geometry: ConvGeometry,
+    factors: Factors | None,
+) -> Work:
+    """The sizes of a canonical operation."""
+    out = geometry.output_shape(lhs_shape, rhs_shape)
+    groups = geometry.feature_group_count
+    return Work(
+        pixels=math.prod(out[:-1]),
+        depth=depth(rhs_shape),
+        outputs=out[-1] // groups,
+        groups=groups,
+        words=None if factors is None else factors.words,
+    )
+
+
+def gpu_seconds(work: Work, *, int8_tensor_cores: bool) -> dict[str, float]:
+    """Estimated seconds of the GPU engines that can do the work."""
+    seconds = {"cuda_gather": LAUNCH_SECONDS["cuda_gather"] + work.products * GATHER_SECONDS}
+    if work.words is not None and int8_tensor_cores:
+        columns = min(-(-work.outputs // tile) * cost for tile, cost in _TILES.items())
+        # What the tiles multiply, idle rows and columns included.
+        products = _up(work.pixels, _ROWS) * _up(work.depth, _CHUNK) * columns * work.groups
+        a_product = CHUNK_SECONDS + 4 * work.words * TERM_SECONDS
+        launch = LAUNCH_SECONDS["cuda_tensor_core"]
+        seconds["cuda_tensor_core"] = launch + products * a_product
+    return seconds
+
+
+def _up(size: int, multiple: int) -> int:
+    return -(-size // multiple) * multiple
