@@ -20,7 +20,7 @@ from axjax._quantization import (
 )
 from axjax._table_file import available, load, save
 from axjax.engines import ENGINES, default_engine
-from axjax.factorization import Factors, factorize
+from axjax.factorization import Factors, PackedFactors, factorize
 
 __version__ = "0.1.0"
 
@@ -35,6 +35,7 @@ __all__ = [
     "Metrics",
     "MovingAverage",
     "Multiplier",
+    "PackedFactors",
     "Quantization",
     "Quantizer",
     "alike",

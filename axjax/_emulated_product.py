@@ -82,7 +82,7 @@ def _emulated_product(
     if jnp.issubdtype(dtype, jnp.integer):
         out = sum(terms[1:], start=sums).astype(dtype)
     else:
-        scale = jnp.reshape(x.scale, ()) * _per_output(operation, w.scale)
+        scale = jnp.reshape(x.real_scale, ()) * _per_output(operation, w.real_scale)
         out = (_sum_to_float(terms) * scale).astype(dtype)
     return operation.restore(out, lhs.shape, rhs.shape)
 

@@ -116,7 +116,7 @@ def explain(
         engine=engine,
         platform=platform,
         products=work.products,
-        terms=None if work.words is None else 4 * work.words,
+        terms=work.terms,
         seconds=seconds,
         reason=_reason(engine, platform, multiplier, set(seconds)),
     )

@@ -198,11 +198,7 @@ def _check_codes(function: str, name: str, codes: jax.Array, code_type: CodeType
 
 
 def _bytes(codes: jax.Array) -> jax.Array:
-    if codes.dtype == jnp.uint8:
-        return codes
-    # Not a bitcast: XLA for GPUs (jaxlib 0.11.2) fuses it with a quantisation before it and a
-    # gather behind it to a kernel that reads beyond the table.
-    return (codes.astype(jnp.int32) & 0xFF).astype(jnp.uint8)
+    return codes if codes.dtype == jnp.uint8 else lax.bitcast_convert_type(codes, jnp.uint8)
 
 
 @functools.cache

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from axjax._code_type import CodeType
 
 if TYPE_CHECKING:  # they import this module
     from axjax._metrics import Metrics
-    from axjax.factorization import Factors
+    from axjax.factorization import Factors, PackedFactors
 
 Pair = tuple[int, int] | int
 """One number for both operands, or (activation, weight)."""
@@ -48,7 +47,7 @@ class Multiplier:
 
     A pytree whose leaves are `table` and the arrays of `factors`: pass a multiplier to a
     jitted function as an argument, and another one of the same kind (code types, entry type,
-    words of factors) runs without compiling again; `jax.vmap` runs over multipliers that are
+    room for factors) runs without compiling again; `jax.vmap` runs over multipliers that are
     stacked with `jax.tree.map`. `axjax.alike` makes several multipliers of one kind.
 
     Attributes:
@@ -73,7 +72,7 @@ class Multiplier:
     activation: CodeType
     weight: CodeType
     bound: int
-    factors: Factors | None
+    factors: PackedFactors | None
     name: str
 
     def __init__(
@@ -206,16 +205,16 @@ class Multiplier:
             ImportError: without python-flint, which `pip install 'axjax[factor]'` brings.
 
         >>> from axjax import circuits
-        >>> circuits.truncated(8, columns=4).factorized().factors.words
-        2
+        >>> circuits.truncated(8, columns=4).factorized().factors.terms
+        8
         """
         if self.factors is not None:
             return self
-        from axjax.factorization import factorize
+        from axjax.factorization import PackedFactors, factorize
 
-        return self._with_factors(factorize(self).for_engines())
+        return self._with_factors(PackedFactors.of(factorize(self)))
 
-    def with_factors(self, factors: Factors | None) -> Multiplier:
+    def with_factors(self, factors: Factors | PackedFactors | None) -> Multiplier:
         """The multiplier with these factors, or with none.
 
         Without factors, multipliers of equal code types and entry type share compiled
@@ -224,8 +223,12 @@ class Multiplier:
         Raises:
             ValueError: if they are the factors of another table.
         """
+        from axjax.factorization import PackedFactors
+
         if factors is None:
             return self._with_factors(None)
+        if isinstance(factors, PackedFactors):
+            factors = factors.factors()
         table = np.asarray(self.table, np.int32)
         wrong = int((np.asarray(factors.table()) != table).sum())
         if wrong:
@@ -233,9 +236,9 @@ class Multiplier:
                 f"with_factors: factors multiply to the table, got {wrong} of 65536 entries "
                 f"that differ for {self!r}. Pass this table's factors, or use factorized()."
             )
-        return self._with_factors(factors.for_engines())
+        return self._with_factors(PackedFactors.of(factors))
 
-    def _with_factors(self, factors: Factors | None) -> Multiplier:
+    def _with_factors(self, factors: PackedFactors | None) -> Multiplier:
         (table, _), (*structure,) = self.tree_flatten()
         return self.tree_unflatten(tuple(structure), (table, factors))
 
@@ -279,8 +282,8 @@ class Multiplier:
 def alike(multipliers: Iterable[Multiplier]) -> list[Multiplier]:
     """The same multipliers as members of one kind, which share every compiled program.
 
-    Tables get one entry type and one bound, factors equal numbers of terms, by adding zeros;
-    if one multiplier has no factors, none has.
+    Tables get one entry type and one bound, factors equal room; if one multiplier has no
+    factors, none has.
 
     Args:
         multipliers: of equal code types.
@@ -303,12 +306,12 @@ def alike(multipliers: Iterable[Multiplier]) -> list[Multiplier]:
     bound = max((m.bound for m in given), default=0)
     entry = np.result_type(*(m.table.dtype for m in given)) if given else None
     factors: list[Any] = [m.factors for m in given]
-    if any(f is None for f in factors):
+    if not given or any(f is None for f in factors):
         factors = [None] * len(given)
     else:
-        counts = [f.plane_terms for f in factors]
-        common = tuple(map(max, itertools.zip_longest(*counts, fillvalue=0)))
-        factors = [f.padded(common) for f in factors]
+        planes = max(f.planes for f in factors)
+        capacity = max(f.capacity for f in factors)
+        factors = [f.with_room(planes, capacity) for f in factors]
     found = []
     for m, f in zip(given, factors, strict=True):
         new = m._with_factors(f)

@@ -53,17 +53,28 @@ class QuantizationParameters:
 
     Attributes:
         scale: float32, positive; a scalar, or an array that broadcasts against the operand.
-            NaN where the operand or its range was not finite: all that it touches is NaN.
+            NaN where the range was not finite: all that it touches is NaN.
         zero_point: the code of real zero, int32 of the scale's shape; an int if it is known
             while tracing, so that corrections by zero are left out.
         low: least code in use.
         high: greatest code in use.
+        has_nan: whether the operand holds a NaN, which codes cannot show; None if the scale
+            shows it. Apart from the scale, so that quantising does not wait for the answer:
+            one pass over the operand finds both.
     """
 
     scale: jax.Array
     zero_point: jax.Array | int
     low: int
     high: int
+    has_nan: jax.Array | None = None
+
+    @property
+    def real_scale(self) -> jax.Array:
+        """The scale of results: NaN where the operand or its range was not finite."""
+        if self.has_nan is None:
+            return self.scale
+        return jnp.where(self.has_nan, jnp.nan, self.scale)
 
     def quantize(self, x: jax.Array) -> jax.Array:
         """Codes of real numbers, int32: (2)."""
@@ -71,7 +82,7 @@ class QuantizationParameters:
 
     def dequantize(self, codes: jax.Array) -> jax.Array:
         """Real numbers of codes, float32: (1)."""
-        return self.scale * (codes - self.zero_point).astype(jnp.float32)
+        return self.real_scale * (codes - self.zero_point).astype(jnp.float32)
 
     def fake_quantize(self, x: jax.Array) -> jax.Array:
         """`dequantize(quantize(x))` in `x`'s dtype, with the straight-through gradient.
@@ -376,9 +387,7 @@ def _nan_if_operand_has(
 ) -> QuantizationParameters:
     if not jnp.issubdtype(x.dtype, jnp.inexact):
         return parameters
-    has_nan = lax.stop_gradient(jnp.isnan(x).any())
-    scale = jnp.where(has_nan, jnp.nan, parameters.scale)
-    return dataclasses.replace(parameters, scale=scale)
+    return dataclasses.replace(parameters, has_nan=lax.stop_gradient(jnp.isnan(x).any()))
 
 
 def _along_channels(

@@ -12,6 +12,16 @@ from jax import lax
 from axjax._geometry import SPATIAL, ConvGeometry
 
 
+def padded_codes(lhs: jax.Array, pad_code: jax.Array, geometry: ConvGeometry) -> jax.Array:
+    """The codes with padding and with the holes of a dilated input, in memory of their own.
+
+    The barrier keeps XLA from computing codes anew for every product. It also keeps XLA for
+    GPUs (seen with jaxlib 0.11.2 on an H100) from fusing quantisation, padding and gather
+    to a kernel that reads beyond the table.
+    """
+    return lax.optimization_barrier(lax.pad(lhs, pad_code, geometry.padding_config()))
+
+
 def lut_conv(
     lhs: jax.Array,
     rhs: jax.Array,
@@ -33,7 +43,7 @@ def lut_conv(
         int32 `(N, D', H', W', O)`; sums wrap modulo 2**32.
     """
     groups = geometry.feature_group_count
-    padded = lax.pad(lhs, pad_code, geometry.padding_config())
+    padded = padded_codes(lhs, pad_code, geometry)
     shape = geometry.output_shape(lhs.shape, rhs.shape)
     x = padded.reshape(*padded.shape[:-1], groups, rhs.shape[-2], 1)
     w = rhs.reshape(*rhs.shape[:-1], groups, rhs.shape[-1] // groups).swapaxes(-3, -2)

@@ -116,7 +116,8 @@ def pack(multiplier: Multiplier) -> dict[str, Any]:
     """The arrays of a table file."""
     operands = (multiplier.activation, multiplier.weight)
     products = multiplier.products().astype(np.asarray(multiplier.table).dtype)
-    factors = {} if multiplier.factors is None else multiplier.factors.to_arrays()
+    packed = multiplier.factors
+    factors = {} if packed is None else packed.factors().to_arrays()
     return {
         "differences": np.diff(products, axis=0, prepend=np.zeros_like(products[:1])),
         "bits": np.array([operand.bits for operand in operands], np.uint8),

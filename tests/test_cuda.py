@@ -258,7 +258,7 @@ def test_tensor_core_handler_refuses_a_small_workspace():
     ones, factors = jnp.ones((1, 1, 1, 1, 1), jnp.uint8), jnp.ones((1, 256, 4), jnp.int8)
     results = (out_type(ones, ones, ConvGeometry()), jax.ShapeDtypeStruct((8,), jnp.uint8))
     call = jax.ffi.ffi_call("axjax_lut_conv_cuda_tensor_core", results)
-    beta = jnp.zeros(256, jnp.int32)
+    beta, words = jnp.zeros(256, jnp.int32), jnp.ones(1, jnp.int32)
     with pytest.raises(jax.errors.JaxRuntimeError, match=r"workspace has \d+ bytes, got work"):
         jax.block_until_ready(
             call(
@@ -267,9 +267,9 @@ def test_tensor_core_handler_refuses_a_small_workspace():
                 factors,
                 factors,
                 beta,
+                words,
                 jnp.uint8(0),
                 **attributes(ConvGeometry()),
-                plane_terms=np.array([4], np.int64),
             )
         )
 

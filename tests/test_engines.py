@@ -8,7 +8,7 @@ import pytest
 from conv_cases import CASES, PLANE_TERMS, random_codes, random_factored, random_multiplier
 
 import axjax
-from axjax import Factors, Multiplier, engines, lut_conv
+from axjax import Factors, Multiplier, PackedFactors, engines, lut_conv
 from axjax._geometry import ConvGeometry
 from axjax.engines import _cost, xla_factored
 
@@ -31,7 +31,7 @@ def test_both_representations_are_exact_at_the_extremes(dtype):
     """Terms of -128 throughout, more of them than float32 sums exactly in one go."""
     worst = np.full((1, 256, 8), -128, np.int8)
     zero = np.zeros(256, np.int32)
-    factors = Factors(worst, worst, zero, zero, (8,), alpha_is_zero=True)
+    factors = PackedFactors.of(Factors(worst, worst, zero, zero, (8,), alpha_is_zero=True))
     lhs = jnp.zeros((2, 1, 1, 3, 700), jnp.uint8)
     rhs = jnp.zeros((1, 1, 3, 700, 5), jnp.uint8)
     sums = xla_factored.lut_conv_by(
@@ -105,8 +105,8 @@ def test_vmap_over_operands_of_a_factored_engine(rng, mapped):
     np.testing.assert_array_equal(out, jax.vmap(conv("reference"), in_axes=axes)(lhs, rhs))
 
 
-def work(pixels=65536, depth=1152, outputs=128, groups=1, words=1):
-    return _cost.Work(pixels, depth, outputs, groups, words)
+def work(pixels=65536, depth=1152, outputs=128, groups=1, terms=4):
+    return _cost.Work(pixels, depth, outputs, groups, terms)
 
 
 def fastest(work, tensor_cores=True):
@@ -116,8 +116,8 @@ def fastest(work, tensor_cores=True):
 
 def test_the_cost_model_prefers_tensor_cores_for_few_terms():
     assert fastest(work()) == "cuda_tensor_core"
-    assert fastest(work(words=16)) == "cuda_tensor_core"
-    assert fastest(work(words=128)) == "cuda_gather"
+    assert fastest(work(terms=64)) == "cuda_tensor_core"
+    assert fastest(work(terms=512)) == "cuda_gather"
 
 
 def test_the_cost_model_prefers_the_gather_for_depthwise_convolutions():
@@ -125,14 +125,14 @@ def test_the_cost_model_prefers_the_gather_for_depthwise_convolutions():
 
 
 def test_the_cost_model_knows_what_cannot_run():
-    assert fastest(work(words=None)) == "cuda_gather"
+    assert fastest(work(terms=None)) == "cuda_gather"
     assert fastest(work(), tensor_cores=False) == "cuda_gather"
 
 
 def test_choices_of_platforms():
     assert engines.choose("cpu", work()) == "cpu"
     assert engines.choose("tpu", work()) == "xla_factored"
-    assert engines.choose("rocm", work(words=None)) == "xla"
+    assert engines.choose("rocm", work(terms=None)) == "xla"
 
 
 def test_explain_tells_engine_products_and_terms():
@@ -142,7 +142,7 @@ def test_explain_tells_engine_products_and_terms():
     )
     assert found.engine == "cpu"
     assert found.products == 8 * 32 * 32 * 9 * 16 * 32
-    assert found.terms == multiplier.factors.terms
+    assert found.terms == multiplier.factors.terms == 8
     assert "engine cpu on cpu: " in str(found)
     assert "37,748,736 products, 8 int8 terms each" in str(found)
     bare = axjax.explain(multiplier.with_factors(None), (5, 6, 7), platform="tpu")
@@ -165,7 +165,6 @@ def test_factors_travel_with_a_saved_multiplier(tmp_path, rng):
     axjax.save(path, multiplier)
     loaded = axjax.load(path)
     np.testing.assert_array_equal(loaded.table, multiplier.table)
-    assert loaded.factors.plane_terms == multiplier.factors.plane_terms
     jax.tree.map(np.testing.assert_array_equal, loaded.factors, multiplier.factors)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.npz"]
 
@@ -191,9 +190,8 @@ def test_a_multiplier_is_saved_as_npz_only(tmp_path):
 
 def test_shipped_multipliers_have_factors():
     for name in axjax.available():
-        factors = axjax.load(name).factors
-        assert factors.alpha_is_zero
-        assert all(terms % 4 == 0 for terms in factors.plane_terms)
+        multiplier = axjax.load(name)
+        np.testing.assert_array_equal(multiplier.factors.factors().table(), multiplier.table)
 
 
 def test_alike_multipliers_share_one_program(rng):
@@ -209,6 +207,32 @@ def test_alike_multipliers_share_one_program(rng):
             product(one), axjax.lut_dot(*codes, original, engine="reference")
         )
     assert product._cache_size() == 1
+
+
+def test_most_shipped_multipliers_are_of_one_kind_as_they_are():
+    """How many terms they have is data. Only Mitchell's need more room."""
+    unsigned = [name for name in axjax.available() if name.startswith("mul8u")]
+    kinds = {jax.tree.structure(axjax.load(name)) for name in unsigned}
+    assert len(kinds) == 1
+    rooms = {axjax.load(name).factors.capacity for name in unsigned}
+    assert rooms == {16, 256}
+
+
+def test_packed_factors_have_room_and_know_their_terms(rng):
+    packed = random_factored(rng, "two planes").factors
+    assert (packed.planes, packed.capacity) == (2, 16)
+    assert packed.terms == 4 * int(packed.words.sum())
+    wider = packed.with_room(3, 64)
+    assert (wider.planes, wider.capacity, wider.terms) == (3, 64, packed.terms)
+    np.testing.assert_array_equal(wider.factors().table(), packed.factors().table())
+    assert jax.jit(lambda p: jnp.int32(p.terms is None))(packed) == 1
+    assert "terms=" in repr(packed)
+
+
+def test_more_terms_than_any_table_needs_are_refused():
+    zeros, row = np.zeros((1, 256, 516), np.int8), np.zeros(256, np.int32)
+    with pytest.raises(ValueError, match=r"PackedFactors\.of: .*got plane_terms=\(516,\)"):
+        PackedFactors.of(Factors(zeros, zeros, row, row, (516,), alpha_is_zero=True))
 
 
 def test_alike_leaves_factors_out_where_one_has_none():

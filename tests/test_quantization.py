@@ -115,8 +115,8 @@ def test_scale_for_each_output_channel(rng):
 def test_bad_values_are_seen_and_not_hidden():
     for bad in (np.nan, np.inf, -np.inf):
         assert np.isnan(parameters(CurrentRange(), [1.0, bad]).scale).all()
-    assert np.isnan(parameters(GivenRange(0.0, 1.0), [1.0, np.nan]).scale)
-    assert np.isnan(parameters(FixedScale(), [1.0, np.nan]).scale)
+    assert np.isnan(parameters(GivenRange(0.0, 1.0), [1.0, np.nan]).real_scale)
+    assert np.isnan(parameters(FixedScale(), [1.0, np.nan]).real_scale)
     wide = parameters(CurrentRange(), [-3e38, 3e38])  # its width is no float32
     assert np.isnan(wide.scale).all()
     saturated = parameters(GivenRange(0.0, 2.55), [np.inf, -np.inf])

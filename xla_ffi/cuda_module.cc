@@ -4,13 +4,10 @@
 // driver at its first call.
 #include <cuda_runtime_api.h>
 #include <nanobind/nanobind.h>
-#include <nanobind/stl/vector.h>
 
-#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <type_traits>
-#include <vector>
 
 #include "cuda/gather.h"
 #include "cuda/operands.h"
@@ -46,7 +43,8 @@ ffi::Error LutConvHandler(cudaStream_t stream, Codes5 lhs, Codes5 rhs,
                           int64_t groups) {
   ConvGeometry g;
   if (ffi::Error error = FillGeometry(lhs, rhs, out->dimensions(), strides, padding_low,
-                                      lhs_dilation, rhs_dilation, groups, &g);
+                                      lhs_dilation, rhs_dilation, groups, &g,
+                                      /*wider_input=*/true);
       error.failure())
     return error;
   if (ffi::Error error = CheckTable(table.dimensions()); error.failure()) return error;
@@ -113,32 +111,34 @@ using FactorArray = ffi::Buffer<ffi::S8, 3>;
 using FactorSums = ffi::BufferR1<ffi::S32>;
 
 ffi::Error TensorCoreHandler(cudaStream_t stream, Codes5 lhs, Codes5 rhs, FactorArray u,
-                             FactorArray v, FactorSums beta, Code pad_code,
-                             ffi::Result<Sums5> out, ffi::Result<Workspace1> workspace,
-                             Triple strides, Triple padding_low, Triple lhs_dilation,
-                             Triple rhs_dilation, int64_t groups, Triple plane_terms) {
+                             FactorArray v, FactorSums beta, FactorSums words,
+                             Code pad_code, ffi::Result<Sums5> out,
+                             ffi::Result<Workspace1> workspace, Triple strides,
+                             Triple padding_low, Triple lhs_dilation,
+                             Triple rhs_dilation, int64_t groups) {
   const auto invalid = [](const std::string& text) {
     return ffi::Error::InvalidArgument("axjax: cuda_tensor_core: " + text);
   };
   ConvGeometry g;
   if (ffi::Error error = FillGeometry(lhs, rhs, out->dimensions(), strides, padding_low,
-                                      lhs_dilation, rhs_dilation, groups, &g);
+                                      lhs_dilation, rhs_dilation, groups, &g,
+                                      /*wider_input=*/true);
       error.failure())
     return error;
+  if (g.in_c_per_group() % 4 != 0)
+    return invalid("channels of a group are whole words: a multiple of 4");
   const auto shape = u.dimensions(), of_v = v.dimensions();
-  const auto planes = static_cast<int64_t>(plane_terms.size());
-  if (planes < 1 || planes > kMaxPlanes || shape[0] != planes || shape[1] != 256 ||
-      of_v[0] != planes || of_v[1] != 256 || of_v[2] != shape[2] ||
-      beta.dimensions()[0] != 256)
-    return invalid("factors are u and v (planes, 256, stride) and beta (256,)");
+  if (shape[0] < 1 || shape[0] > kMaxPlanes || shape[1] != 256 ||
+      shape[2] > kMaxTerms || of_v[0] != shape[0] || of_v[1] != 256 ||
+      of_v[2] != shape[2] || beta.dimensions()[0] != 256 ||
+      words.dimensions()[0] != shape[0])
+    return invalid(
+        "factors are u and v (planes, 256, capacity), beta (256,) and words (planes,), "
+        "with at most 4 planes and a capacity of at most 512");
   TableFactors factors = {};
-  factors.planes = static_cast<int>(planes);
+  factors.planes = static_cast<int>(shape[0]);
   factors.stride = static_cast<int>(shape[2]);
-  for (int p = 0; p < factors.planes; ++p) {
-    if (plane_terms[p] < 0 || plane_terms[p] > shape[2])
-      return invalid("plane_terms is within the stride of the factors");
-    factors.terms[p] = static_cast<int>(plane_terms[p]);
-  }
+  factors.words = words.typed_data();
   factors.u = u.typed_data();
   factors.v = v.typed_data();
   factors.beta = beta.typed_data();
@@ -147,9 +147,9 @@ ffi::Error TensorCoreHandler(cudaStream_t stream, Codes5 lhs, Codes5 rhs, Factor
     return invalid(
         "the workspace has " + std::to_string(needed) +
         " bytes, got workspace_bytes=" + std::to_string(workspace->size_bytes()));
-  const TensorCoreBuffers buffers = {lhs.typed_data(), rhs.typed_data(),
-                                     pad_code.typed_data(), out->typed_data(),
-                                     workspace->typed_data()};
+  const TensorCoreBuffers buffers = {lhs.typed_data(),        rhs.typed_data(),
+                                     pad_code.typed_data(),   out->typed_data(),
+                                     workspace->typed_data(), rhs.dimensions()[3]};
   const cudaError_t error = LaunchTensorCore(g, factors, buffers, stream);
   if (error == cudaErrorNotSupported)
     return invalid(
@@ -157,8 +157,8 @@ ffi::Error TensorCoreHandler(cudaStream_t stream, Codes5 lhs, Codes5 rhs, Factor
         "engine 'cuda_gather'.");
   if (error == cudaErrorInvalidValue)
     return invalid(
-        "pixels, channels and depth are below 2**30 each and a plane has at most 512 "
-        "terms, got more. Split the operation, or use engine 'cuda_gather'.");
+        "pixels, channels and depth are below 2**30 each, got more. Split the "
+        "operation, or use engine 'cuda_gather'.");
   return ErrorOf("cuda_tensor_core", LaunchStatus::Of(error, "launching"));
 }
 
@@ -171,6 +171,7 @@ XLA_FFI_Error* TensorCoreTarget(XLA_FFI_CallFrame* frame) {
           .Arg<FactorArray>()  // u
           .Arg<FactorArray>()  // v
           .Arg<FactorSums>()   // beta
+          .Arg<FactorSums>()   // words
           .Arg<Code>()         // pad_code
           .Ret<Sums5>()        // out
           .Ret<Workspace1>()   // workspace
@@ -179,16 +180,15 @@ XLA_FFI_Error* TensorCoreTarget(XLA_FFI_CallFrame* frame) {
           .Attr<Triple>("lhs_dilation")
           .Attr<Triple>("rhs_dilation")
           .Attr<int64_t>("feature_group_count")
-          .Attr<Triple>("plane_terms")
           .To(TensorCoreHandler, {ffi::Traits::kCmdBufferCompatible})
           .release();
   return handler->Call(frame);
 }
 
-// Bytes of workspace for sizes as Python knows them: kernel window, channels of a
-// group, outputs, groups, terms of each plane.
+// Bytes of workspace for sizes as Python knows them: kernel taps, channels of a group,
+// outputs, groups, planes of factors and the terms that each has room for.
 size_t TensorCoreWorkspace(int64_t taps, int64_t in_c_per_group, int64_t out_c,
-                           int64_t groups, const std::vector<int>& plane_terms) {
+                           int64_t groups, int planes, int capacity) {
   ConvGeometry g = {};
   g.batch = 1;
   g.in_c = in_c_per_group * groups;
@@ -200,11 +200,8 @@ size_t TensorCoreWorkspace(int64_t taps, int64_t in_c_per_group, int64_t out_c,
   }
   g.kernel[2] = taps;
   TableFactors factors = {};
-  factors.planes = static_cast<int>(plane_terms.size());
-  for (int p = 0; p < std::min(factors.planes, kMaxPlanes); ++p) {
-    factors.terms[p] = plane_terms[p];
-    factors.stride = std::max(factors.stride, (plane_terms[p] + 3) / 4 * 4);
-  }
+  factors.planes = planes;
+  factors.stride = capacity;
   return TensorCoreWorkspaceBytes(g, factors);
 }
 
@@ -263,7 +260,7 @@ NB_MODULE(_cuda, m) {
   m.def("device_count", &DeviceCount);
   m.def("tensor_core_workspace_bytes", &TensorCoreWorkspace, nb::arg("taps"),
         nb::arg("in_c_per_group"), nb::arg("out_c"), nb::arg("groups"),
-        nb::arg("plane_terms"));
+        nb::arg("planes"), nb::arg("capacity"));
   m.def("build", [] {
     nb::dict build;
     build["xla_ffi_api_version"] = nb::make_tuple(XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR);

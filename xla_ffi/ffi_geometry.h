@@ -18,18 +18,20 @@ using Triple = xla::ffi::Span<const int64_t>;
 
 // Python has checked the shapes with messages for people. What is checked here again is
 // what keeps a handler within its buffers when it is called by other means.
+// `wider_input`: the input may have more channels than the kernel.
 inline xla::ffi::Error FillGeometry(const Codes5& lhs, const Codes5& rhs,
                                     xla::ffi::Span<const int64_t> out, Triple strides,
                                     Triple padding_low, Triple lhs_dilation,
                                     Triple rhs_dilation, int64_t groups,
-                                    ConvGeometry* g) {
+                                    ConvGeometry* g, bool wider_input = false) {
   const auto error = [](const std::string& text) {
     return xla::ffi::Error::InvalidArgument("axjax: " + text);
   };
   const auto l = lhs.dimensions(), r = rhs.dimensions();
   for (const Triple& t : {strides, padding_low, lhs_dilation, rhs_dilation})
     if (t.size() != 3) return error("geometry attributes have three entries");
-  if (groups < 1 || r[3] * groups != l[4] || r[4] % groups != 0)
+  if (groups < 1 || r[4] % groups != 0 || l[4] % groups != 0 ||
+      (wider_input ? r[3] * groups > l[4] : r[3] * groups != l[4]))
     return error("the channels of input and kernel do not divide into " +
                  std::to_string(groups) + " groups");
   if (out[0] != l[0] || out[4] != r[4])

@@ -11,7 +11,7 @@ from axjax import _ffi
 from axjax._geometry import ConvGeometry
 from axjax.engines._cost import Work, gpu_seconds, work_of
 from axjax.engines._registry import ENGINES
-from axjax.factorization import Factors
+from axjax.factorization import PackedFactors
 
 default_engine = jax.make_user_context("auto")
 """A context manager: `with axjax.default_engine("cuda_texture"):` is what "auto" means inside.
@@ -28,7 +28,7 @@ def choose(platform: str, work: Work) -> str:
     if platform == "cuda" and _ffi.has_cuda_handlers():
         seconds = gpu_seconds(work, int8_tensor_cores=_ffi.has_int8_tensor_cores())
         return min(seconds, key=lambda name: seconds[name])
-    return "xla" if work.words is None else "xla_factored"
+    return "xla" if work.terms is None else "xla_factored"
 
 
 @functools.partial(jax.jit, static_argnames=("geometry", "engine"))
@@ -36,7 +36,7 @@ def run(
     lhs: jax.Array,
     rhs: jax.Array,
     table: jax.Array,
-    factors: Factors | None,
+    factors: PackedFactors | None,
     pad_code: jax.Array,
     *,
     geometry: ConvGeometry,
@@ -61,7 +61,7 @@ def _run(
     lhs: jax.Array,
     rhs: jax.Array,
     table: jax.Array,
-    factors: Factors | None,
+    factors: PackedFactors | None,
     pad_code: jax.Array,
     *,
     geometry: ConvGeometry,

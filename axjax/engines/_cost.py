@@ -11,7 +11,7 @@ import dataclasses
 import math
 
 from axjax._geometry import ConvGeometry, depth
-from axjax.factorization import Factors
+from axjax.factorization import PackedFactors
 
 GATHER_SECONDS = 1 / 2.4e12
 """A product by a load from the table."""
@@ -36,14 +36,14 @@ class Work:
         depth: products an output (K).
         outputs: output channels of a group (N).
         groups: groups of channels.
-        words: of four int8 terms that a code expands to, or None without factors.
+        terms: int8 products that replace one, as far as is known; None without factors.
     """
 
     pixels: int
     depth: int
     outputs: int
     groups: int
-    words: int | None
+    terms: int | None
 
     @property
     def products(self) -> int:
@@ -54,7 +54,7 @@ def work_of(
     lhs_shape: tuple[int, ...],
     rhs_shape: tuple[int, ...],
     geometry: ConvGeometry,
-    factors: Factors | None,
+    factors: PackedFactors | None,
 ) -> Work:
     """The sizes of a canonical operation."""
     out = geometry.output_shape(lhs_shape, rhs_shape)
@@ -64,18 +64,24 @@ def work_of(
         depth=depth(rhs_shape),
         outputs=out[-1] // groups,
         groups=groups,
-        words=None if factors is None else factors.words,
+        terms=None if factors is None else _terms(factors),
     )
+
+
+def _terms(factors: PackedFactors) -> int:
+    """How many there are, or could be where that is traced: tables then share a program."""
+    known = factors.terms
+    return factors.planes * factors.capacity if known is None else known
 
 
 def gpu_seconds(work: Work, *, int8_tensor_cores: bool) -> dict[str, float]:
     """Estimated seconds of the GPU engines that can do the work."""
     seconds = {"cuda_gather": LAUNCH_SECONDS["cuda_gather"] + work.products * GATHER_SECONDS}
-    if work.words is not None and int8_tensor_cores:
+    if work.terms is not None and int8_tensor_cores:
         columns = min(-(-work.outputs // tile) * cost for tile, cost in _TILES.items())
         # What the tiles multiply, idle rows and columns included.
         products = _up(work.pixels, _ROWS) * _up(work.depth, _CHUNK) * columns * work.groups
-        a_product = CHUNK_SECONDS + 4 * work.words * TERM_SECONDS
+        a_product = CHUNK_SECONDS + work.terms * TERM_SECONDS
         launch = LAUNCH_SECONDS["cuda_tensor_core"]
         seconds["cuda_tensor_core"] = launch + products * a_product
     return seconds

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from axjax._geometry import SPATIAL, ConvGeometry
+from axjax._reference import padded_codes
 
 
 class Taps:
@@ -30,7 +31,7 @@ class Taps:
         self.out_shape = geometry.output_shape(lhs.shape, rhs_shape)
         self.window = rhs_shape[:SPATIAL]
         self.groups, self.channels = geometry.feature_group_count, rhs_shape[SPATIAL]
-        padded = lax.pad(lhs, pad_code, geometry.padding_config())
+        padded = padded_codes(lhs, pad_code, geometry)
         self._x = padded.reshape(*padded.shape[:-1], self.groups, self.channels)
         sizes = zip(self.out_shape[1:-1], geometry.window_strides, strict=True)
         # Every stride-th code from k * dilation on.

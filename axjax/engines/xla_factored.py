@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Engine `xla_factored`: the factored table as matrix products in plain JAX. No native code.
 
-Eq. (2) of docs/factorization.md. A step of a scan expands the codes of one kernel tap and some
-channels to their terms, and multiplies matrices. Two representations of terms are exact:
+Eq. (2) of docs/factorization.md, four terms at a time, as many times as the table has them. A
+step of a scan expands the codes of one kernel tap and some channels to these terms, and
+multiplies matrices. Two representations of terms are exact:
 
 - int8 with int32 sums, where XLA's int8 matrix products are fast: on TPUs.
 - float32 at the highest precision, elsewhere. Terms are at most 128 in magnitude, products of
@@ -25,22 +26,24 @@ from jax import lax
 
 from axjax._geometry import SPATIAL, ConvGeometry
 from axjax.engines._taps import Taps
-from axjax.factorization import Factors
+from axjax.factorization import PackedFactors
 
 EXACT_PRODUCTS = 2**24 // 2**14
 """So many products of two int8 terms add up exactly in float32."""
 
 _STEP_BYTES = 1 << 26
 
+WORD = 4  # terms at a time
+
 
 def lut_conv(
     lhs: jax.Array,
     rhs: jax.Array,
-    factors: Factors,
+    factors: PackedFactors,
     pad_code: jax.Array,
     geometry: ConvGeometry,
 ) -> jax.Array:
-    """As `axjax._reference.lut_conv`, with the table's factors, `alpha` zero, in its place."""
+    """As `axjax._reference.lut_conv`, with the table's factors in its place."""
     as_int8, as_float32 = (
         functools.partial(lut_conv_by, geometry=geometry, dtype=dtype)
         for dtype in (jnp.int8, jnp.float32)
@@ -51,7 +54,7 @@ def lut_conv(
 def lut_conv_by(
     lhs: jax.Array,
     rhs: jax.Array,
-    factors: Factors,
+    factors: PackedFactors,
     pad_code: jax.Array,
     *,
     geometry: ConvGeometry,
@@ -61,31 +64,44 @@ def lut_conv_by(
     taps = Taps(lhs, rhs.shape, pad_code, geometry)
     beta = jnp.asarray(factors.beta)[rhs.astype(jnp.int32)]
     total = taps.zeros()
-    for plane in reversed(range(len(factors.plane_terms))):
-        terms = factors.plane_terms[plane]
-        u, v = (
-            jnp.asarray(side)[plane, :, :terms].astype(dtype) for side in (factors.u, factors.v)
-        )
-        total = _add_plane(total << 8, taps, rhs, u, v)
+    for plane in reversed(range(factors.planes)):
+        total = _add_plane(total << 8, taps, rhs, factors, plane, dtype)
     return total.reshape(taps.out_shape) + beta.sum(
         (0, 1, 2, 3), dtype=jnp.int32, keepdims=True
     )
 
 
 def _add_plane(
-    total: jax.Array, taps: Taps, rhs: jax.Array, u: jax.Array, v: jax.Array
+    total: jax.Array,
+    taps: Taps,
+    rhs: jax.Array,
+    factors: PackedFactors,
+    plane: int,
+    dtype: type,
 ) -> jax.Array:
     """Adds `sum over depth and terms of u[x] v[w]`, int32."""
-    terms = u.shape[1]
-    if terms == 0:
-        return total
+
+    def add_word(word: jax.Array, total: jax.Array) -> jax.Array:
+        u, v = (
+            lax.dynamic_slice_in_dim(jnp.asarray(side)[plane], word * WORD, WORD, axis=1)
+            for side in (factors.u, factors.v)
+        )
+        return _add_terms(total, taps, rhs, u.astype(dtype), v.astype(dtype))
+
+    return lax.fori_loop(0, jnp.asarray(factors.words)[plane], add_word, total)
+
+
+def _add_terms(
+    total: jax.Array, taps: Taps, rhs: jax.Array, u: jax.Array, v: jax.Array
+) -> jax.Array:
+    """Adds `sum over depth and these terms`; `u` and `v` are `(256, WORD)`."""
     channels = min(taps.channels, _channels_of_step(total, taps, u))
     parts = -(-taps.channels // channels)
     window = math.prod(taps.window)
     # The last part begins early enough to be whole; what it has in common with the part
     # before is zero in v.
     starts = [min(p * channels, taps.channels - channels) for p in range(parts)]
-    kernel = v[rhs.astype(jnp.int32)].reshape(window, taps.channels, taps.groups, -1, terms)
+    kernel = v[rhs.astype(jnp.int32)].reshape(window, taps.channels, taps.groups, -1, WORD)
     pieces = [kernel[:, start : start + channels] for start in starts]
     overlap = parts * channels - taps.channels
     pieces[-1] = pieces[-1].at[:, :overlap].set(0)
@@ -111,9 +127,8 @@ def _add_plane(
 
 
 def _channels_of_step(total: jax.Array, taps: Taps, u: jax.Array) -> int:
-    terms = u.shape[1]
     pixels = math.prod(taps.out_shape[: SPATIAL + 1])
-    fit = _STEP_BYTES // max(1, pixels * taps.groups * terms * u.dtype.itemsize)
+    fit = _STEP_BYTES // max(1, pixels * taps.groups * WORD * u.dtype.itemsize)
     if u.dtype != jnp.int8:
-        fit = min(fit, EXACT_PRODUCTS // terms)
+        fit = min(fit, EXACT_PRODUCTS // WORD)
     return max(1, fit)

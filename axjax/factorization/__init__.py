@@ -6,5 +6,6 @@ docs/factorization.md derives what is done here.
 
 from axjax.factorization._factorize import factorize
 from axjax.factorization._factors import Factors
+from axjax.factorization._packed_factors import PackedFactors
 
-__all__ = ["Factors", "factorize"]
+__all__ = ["Factors", "PackedFactors", "factorize"]

@@ -28,8 +28,8 @@ class Factors:
     in int32 arithmetic, which wraps around: planes and partial sums may exceed 32 bits, and
     `alpha` and `beta` may be large where they cancel; the total is the table.
 
-    A pytree: the arrays are leaves, the counts are structure. Factors of equal counts
-    (`padded` makes them equal) run without compiling again.
+    A pytree: the arrays are leaves, the counts are structure. `PackedFactors` is the form in
+    which engines take them.
 
     Attributes:
         u: int8 `(planes, 256, stride)`, rows are the bytes of activation codes. The stride is
@@ -69,15 +69,6 @@ class Factors:
         for u, v in zip(self.u[::-1], self.v[::-1], strict=True):
             total = total * 256 + u.astype(lib.int32) @ v.astype(lib.int32).T
         return total + self.alpha[:, None] + self.beta[None, :]
-
-    def for_engines(self) -> Factors:
-        """The same table in the form that engines take: `alpha` zero, whole words of terms.
-
-        Engines fetch the terms of a code as words of four, so terms that fill a plane's last
-        word cost nothing there, and factors of nearly equal counts share compiled programs.
-        """
-        folded = self.fold_alpha()
-        return folded.padded(-(-terms // WORD) * WORD for terms in folded.plane_terms)
 
     def padded(self, plane_terms: Iterable[int]) -> Factors:
         """The same factors with zero terms added, to share a compiled program with others.

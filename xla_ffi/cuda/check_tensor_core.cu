@@ -9,6 +9,11 @@
 //   check_tensor_core once TERMS     two launches of the first shape, for a profiler
 //   check_tensor_core steady TERMS   launches for two seconds: clocks settle
 //
+//   nvcc -O3 -std=c++17 -I xla_ffi -gencode=arch=compute_90a,code=sm_90a \
+//     xla_ffi/cuda/{check_tensor_core,tensor_core,tensor_core_sm80,tensor_core_sm90}.cu
+//
+// and -DAXJAX_EVERY_LANE_ARRIVES for racecheck: tensor_core_kernel.cuh says why.
+//
 // Outputs are poisoned before each run. Exit code 1 if anything differs.
 #include <cuda_runtime.h>
 
@@ -54,8 +59,9 @@ class DeviceArray {
 };
 
 // The specification: one thread an output, one table entry a product.
-__global__ void LoopOverTable(ConvGeometry g, const uint8_t* lhs, const uint8_t* rhs,
-                              const uint32_t* table, const uint8_t* pad, int32_t* out) {
+__global__ void LoopOverTable(ConvGeometry g, int64_t channels, const uint8_t* lhs,
+                              const uint8_t* rhs, const uint32_t* table,
+                              const uint8_t* pad, int32_t* out) {
   const int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x;
   if (i >= g.pixels() * g.out_c) return;
   const int64_t o = i % g.out_c, group = o / g.out_c_per_group();
@@ -72,7 +78,7 @@ __global__ void LoopOverTable(ConvGeometry g, const uint8_t* lhs, const uint8_t*
         const uint8_t* from =
             lhs + (((pixel * g.in[0] + z) * g.in[1] + y) * g.in[2] + x) * g.in_c +
             group * g.in_c_per_group();
-        for (int64_t ch = 0; ch < g.in_c_per_group(); ++ch, ++k)
+        for (int64_t ch = 0; ch < channels; ++ch, ++k)
           sum += table[TableIndex(inside ? from[ch] : *pad, rhs[k * g.out_c + o])];
       }
   out[i] = static_cast<int32_t>(sum);
@@ -97,15 +103,17 @@ std::vector<T> Random(size_t size) {
 struct Factored {
   TableFactors factors = {};
   std::vector<int8_t> u, v;
-  std::vector<int32_t> beta;
+  std::vector<int32_t> beta, words;
   std::vector<uint32_t> table;
 
-  Factored(std::vector<int> terms, bool with_beta) {
+  // `room`: terms that each plane has room for, at least.
+  Factored(std::vector<int> terms, bool with_beta, int room = 4) {
     factors.planes = static_cast<int>(terms.size());
-    factors.stride = 4;
-    for (size_t p = 0; p < terms.size(); ++p) {
-      factors.terms[p] = terms[p];
-      factors.stride = std::max(factors.stride, (terms[p] + 3) / 4 * 4);
+    factors.stride = room;
+    for (int& t : terms) {
+      words.push_back((t + 3) / 4);
+      t = words.back() * 4;
+      factors.stride = std::max(factors.stride, t);
     }
     const size_t stride = factors.stride;
     u = Random<int8_t>(terms.size() * 256 * stride);  // beyond `terms`: to be ignored
@@ -142,7 +150,7 @@ Shape Conv2D(int64_t batch, int64_t h, int64_t w, int64_t c, int64_t k, int64_t 
 ConvGeometry GeometryOf(const Shape& s) {
   ConvGeometry g = {};
   g.batch = s.batch;
-  g.in_c = s.in_c;
+  g.in_c = (s.in_c / s.groups + 3) / 4 * 4 * s.groups;  // whole words
   g.out_c = s.out_c;
   g.groups = s.groups;
   for (int d = 0; d < 3; ++d) {
@@ -183,23 +191,26 @@ std::string Name(const TensorCoreChoice& c) {
 // One convolution with its operands on the device.
 struct Problem {
   ConvGeometry g;
+  int64_t channels;  // of a group, that have weights
   std::vector<uint8_t> rhs_host;
   DeviceArray<uint8_t> lhs, rhs, pad;
   DeviceArray<int32_t> out;
 
-  explicit Problem(const ConvGeometry& geometry)
-      : g(geometry),
+  explicit Problem(const Shape& s)
+      : g(GeometryOf(s)),
+        channels(s.in_c / s.groups),
         lhs(Random<uint8_t>(g.batch * g.in[0] * g.in[1] * g.in[2] * g.in_c)),
-        rhs(Random<uint8_t>(g.depth() * g.out_c)),
+        rhs(Random<uint8_t>(depth() * g.out_c)),
         pad(Random<uint8_t>(1)),
         out(g.pixels() * g.out_c) {}
+  int64_t depth() const { return g.taps() * channels; }
 };
 
 // Factors on the device, and a workspace for one problem.
 struct Engine {
   TableFactors factors;
   DeviceArray<int8_t> u, v;
-  DeviceArray<int32_t> beta;
+  DeviceArray<int32_t> beta, words;
   DeviceArray<uint8_t> workspace;
   TensorCoreBuffers buffers;
 
@@ -208,11 +219,14 @@ struct Engine {
         u(f.u),
         v(f.v),
         beta(f.beta),
+        words(f.words),
         workspace(TensorCoreWorkspaceBytes(p.g, factors, columns)) {
     factors.u = u.get();
     factors.v = v.get();
+    factors.words = words.get();
     factors.beta = f.beta.empty() ? nullptr : beta.get();
-    buffers = {p.lhs.get(), p.rhs.get(), p.pad.get(), p.out.get(), workspace.get()};
+    buffers = {p.lhs.get(), p.rhs.get(),     p.pad.get(),
+               p.out.get(), workspace.get(), p.channels};
   }
 };
 
@@ -232,8 +246,8 @@ bool Equal(const TensorCoreChoice& choice, Problem& p, Engine& e, const Factored
   DeviceArray<unsigned long long> count(std::vector<unsigned long long>(1, 0));
   const unsigned blocks = static_cast<unsigned>((size + 255) / 256);
   if (blocks > 0)
-    LoopOverTable<<<blocks, 256>>>(p.g, p.lhs.get(), p.rhs.get(), table.get(),
-                                   p.pad.get(), expected.get());
+    LoopOverTable<<<blocks, 256>>>(p.g, p.channels, p.lhs.get(), p.rhs.get(),
+                                   table.get(), p.pad.get(), expected.get());
   Check(cudaGetLastError(), "LoopOverTable");
   p.out.Poison();
   e.workspace.Poison();
@@ -323,10 +337,13 @@ int CheckAll(bool brief, bool hopper) {
     shapes.insert(shapes.end(), more.begin(), more.end());
   }
   std::vector<Factored> tables;
-  tables.emplace_back(std::vector<int>{3}, false);
+  tables.emplace_back(std::vector<int>{3}, false, 16);
   tables.emplace_back(std::vector<int>{27, 6}, true);
   if (!brief) {
-    tables.emplace_back(std::vector<int>{8}, true);
+    tables.emplace_back(std::vector<int>{8}, true, 64);
+    tables.emplace_back(std::vector<int>{12}, true, 16);
+    tables.emplace_back(std::vector<int>{60, 12}, true, 64);
+    tables.emplace_back(std::vector<int>{0}, true, 16);
     tables.emplace_back(std::vector<int>{1, 0, 2}, false);
     tables.emplace_back(std::vector<int>{0, 5, 1, 9}, true);
     tables.emplace_back(std::vector<int>{57}, false);
@@ -336,7 +353,7 @@ int CheckAll(bool brief, bool hopper) {
   }
   int different = 0, run = 0, absent = 0;
   for (const Shape& shape : shapes) {
-    Problem p(GeometryOf(shape));
+    Problem p(shape);
     for (const Factored& f : tables) {
       std::vector<TensorCoreChoice> choices = {kAutomatic};
       for (const bool wgmma : {true, false})
@@ -352,7 +369,7 @@ int CheckAll(bool brief, bool hopper) {
         std::string name = c.columns ? Name(c) : "automatic";
         name += ", terms";
         for (int i = 0; i < f.factors.planes; ++i)
-          name += " " + std::to_string(f.factors.terms[i]);
+          name += " " + std::to_string(4 * f.words[i]);
         name += ", " + Name(p.g);
         different += !Equal(c, p, e, f, name);
         ++run;
@@ -394,16 +411,24 @@ double PeakMacs(const cudaDeviceProp& device) {
   return 4096.0 * device.multiProcessorCount * khz * 1e3;
 }
 
+// As axjax.PackedFactors gives it.
+int Room(const std::vector<int>& terms) {
+  const int most = *std::max_element(terms.begin(), terms.end());
+  for (const int room : {16, 64, 256})
+    if (most <= room) return room;
+  return 512;
+}
+
 // Times one problem for several tables. Every table's first result is checked.
 int Time(const Shape& shape, const std::vector<std::vector<int>>& term_lists,
          const std::vector<TensorCoreChoice>& choices, double peak) {
-  Problem p(GeometryOf(shape));
-  const double products = double(p.g.pixels()) * p.g.out_c * p.g.depth();
+  Problem p(shape);
+  const double products = double(p.g.pixels()) * p.g.out_c * p.depth();
   std::printf("%s: (M, K, N) = (%ld, %ld, %ld)\n", Name(p.g).c_str(),
-              long(p.g.pixels()), long(p.g.depth()), long(p.g.out_c));
+              long(p.g.pixels()), long(p.depth()), long(p.g.out_c));
   int different = 0;
   for (const std::vector<int>& terms : term_lists) {
-    const Factored f(terms, false);
+    const Factored f(terms, false, Room(terms));
     int total = 0;
     for (const int t : terms) total += t;
     for (const TensorCoreChoice& c : choices) {
@@ -439,7 +464,9 @@ int Main(const std::string& mode, int terms) {
                       {kAutomatic}, peak);
     for (const Shape& shape :
          {Conv2D(64, 56, 56, 64, 3, 64, 1, 1), Conv2D(64, 14, 14, 256, 3, 256, 1, 1),
-          Conv2D(256, 32, 32, 16, 3, 16, 1, 1), Conv2D(64, 224, 224, 3, 7, 64, 2, 3)})
+          Conv2D(256, 32, 32, 16, 3, 16, 1, 1), Conv2D(64, 224, 224, 3, 7, 64, 2, 3),
+          Conv2D(1024, 16, 16, 32, 3, 32, 1, 1), Conv2D(1024, 8, 8, 64, 3, 64, 1, 1),
+          Conv2D(64, 56, 56, 64, 1, 256), Conv2D(64, 14, 14, 1024, 1, 256)})
       different += Time(shape, {{4}, {16}, {64}}, {kAutomatic}, peak);
   }
   if (mode == "variants") {
@@ -453,8 +480,8 @@ int Main(const std::string& mode, int terms) {
       different += Time(shape, {{4}, {8}, {16}, {64}}, choices, peak);
   }
   if (mode == "once" || mode == "steady") {
-    Problem p(GeometryOf(Conv2D(64, 32, 32, 128, 3, 128, 1, 1)));
-    const Factored f({terms}, false);
+    Problem p(Conv2D(64, 32, 32, 128, 3, 128, 1, 1));
+    const Factored f({terms}, false, Room({terms}));
     Engine e(f, p, 0);
     const double ms = MedianMs(kAutomatic, p, e, 1);
     const int repeats = mode == "once" ? 1 : static_cast<int>(2000 / ms);

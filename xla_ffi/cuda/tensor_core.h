@@ -21,24 +21,29 @@ namespace axjax {
 constexpr int kMaxPlanes = 4;  // more would be shifted out of 32 bits
 constexpr int kMaxTerms = 512;
 
-// A table as a sum of products of int8 vectors. Arrays are in device memory, except
-// `terms`.
+// A table as a sum of products of int8 vectors. Arrays are in device memory. How many
+// terms there are is read there: one recorded launch serves tables of any number.
 struct TableFactors {
-  int planes;             // 1 to kMaxPlanes
-  int terms[kMaxPlanes];  // per plane, 0 to min(stride, kMaxTerms)
-  int stride;             // bytes from one code's terms to the next's; multiple of 4
-  const int8_t* u;        // (planes, 256, stride), rows are activation codes
-  const int8_t* v;        // (planes, 256, stride), rows are weight codes
-  const int32_t* beta;    // (256,), added to M[x, w] for every x, or nullptr
+  int planes;       // 1 to kMaxPlanes
+  int stride;       // terms of a plane that there is room for, multiple of 4
+  const int8_t* u;  // (planes, 256, stride), rows are activation codes
+  const int8_t* v;  // (planes, 256, stride), rows are weight codes
+  const int32_t*
+      words;            // (planes,), groups of 4 terms; what lies beyond counts nothing
+  const int32_t* beta;  // (256,), added to M[x, w] for every x, or nullptr
 };
 
 // Operands of one convolution, all in device memory.
 struct TensorCoreBuffers {
-  const uint8_t* lhs;       // codes (batch, in..., in_c)
-  const uint8_t* rhs;       // codes (kernel..., in_c / groups, out_c)
+  const uint8_t* lhs;       // codes (batch, in..., in_c), aligned to 4 bytes
+  const uint8_t* rhs;       // codes (kernel..., rhs_in_c, out_c)
   const uint8_t* pad_code;  // one code
   int32_t* out;             // (batch, out..., out_c)
   void* workspace;          // TensorCoreWorkspaceBytes, aligned to 128 bytes
+  // Channels of a group that `rhs` has, at most in_c / groups, which is a multiple
+  // of 4. The codes of the others count for nothing: they fill pixels up to whole
+  // words.
+  int64_t rhs_in_c;
 };
 
 // Bytes that LaunchTensorCore needs in `workspace`. A function of the sizes alone, so

@@ -6,10 +6,9 @@
 // line of memory and, thanks to a gap of 32 bytes after each piece's rows, different
 // banks; look-ups read consecutive rows of one piece. A 16-byte piece lies within one
 // kernel tap when the channels of a group are a multiple of 16; then one asynchronous
-// copy moves it. Multiples of 4 take four copies, other channel counts (the first
-// layer's 1 or 3) go byte by byte through registers. Positions that the geometry pads
-// are written here as the pad code, so that they go through the table like any other
-// code.
+// copy moves it. Other channel counts are multiples of 4 and take four copies: whoever
+// has others adds channels without weights. Where the geometry pads, a line of pad
+// codes is copied, so that they go through the table like any other code.
 #pragma once
 #include <cstdint>
 
@@ -25,52 +24,81 @@ __host__ __device__ constexpr int CodeStageBytes(int rows) {
   return kStagePieces * PieceStride(rows);
 }
 
-constexpr int kCodeThreads = 64;
-// A stage is full when every thread's copies have landed and its stores are done.
-constexpr int kCodeArrivals = 2 * kCodeThreads;
+// Division of numbers below 2^31 by a number known on the host: two instructions in
+// place of twenty.
+struct Divider {
+  uint32_t multiplier;  // 0: division by 1
+  int shift;
+
+  static Divider Of(int divisor) {
+    Divider d = {0, 0};
+    if (divisor <= 1) return d;
+    while (int64_t{2} << d.shift < divisor) ++d.shift;  // 2^shift < divisor
+    const uint64_t power = uint64_t{1} << (32 + d.shift);
+    d.multiplier = static_cast<uint32_t>((power + divisor - 1) / divisor);
+    return d;
+  }
+  __device__ int Quotient(int n) const {
+    if (multiplier == 0) return n;
+    return static_cast<int>(__umulhi(static_cast<uint32_t>(n), multiplier) >> shift);
+  }
+};
 
 // ConvGeometry in 32 bits, as the kernel uses it.
 struct CodeGeometry {
   int in[3], kernel[3], out[3], stride[3], pad_low[3], in_dilation[3],
       kernel_dilation[3];
   int in_c, in_c_per_group, pixels, depth;
-  int step;      // bytes that can be copied at once: 16, 4 or 1
-  bool dilated;  // any in_dilation but 1
+  Divider by_out[3], by_kernel_dilation[3];
+  int step;      // bytes that can be copied at once: 16 or 4
+  bool general;  // the input is dilated, or the kernel has over kMaskTaps taps a
+                 // dimension
 };
 
-// Batch index and the position that tap (0, 0, 0) reads, in the dilated input.
+// Where an output pixel's taps read. In general: batch index and the position of tap
+// (0, 0, 0), in the dilated input. Else what makes a tap's pixel cheap to find, since
+// few warps look up those of a whole tile: the index of the pixel that tap (0, 0, 0)
+// reads, modulo 2^32 where that lies outside, and a bit for each tap that lies inside.
 struct alignas(16) PixelOrigin {
-  int batch, at[3];
+  int first;
+  uint32_t along[3];
 };
+constexpr int kMaskTaps = 31;  // leaves a bit that is zero for whatever lies beyond
 
+template <bool kGeneral>
 __device__ inline PixelOrigin OriginOf(const CodeGeometry& g, int pixel) {
-  PixelOrigin origin;
+  int at[3];
 #pragma unroll
   for (int d = 2; d >= 0; --d) {
-    const int rest = pixel / g.out[d];
-    origin.at[d] = (pixel - rest * g.out[d]) * g.stride[d] - g.pad_low[d];
+    const int rest = g.by_out[d].Quotient(pixel);
+    at[d] = (pixel - rest * g.out[d]) * g.stride[d] - g.pad_low[d];
     pixel = rest;
   }
-  origin.batch = pixel;
+  PixelOrigin origin;
+  if constexpr (kGeneral) {
+    origin.first = pixel;
+#pragma unroll
+    for (int d = 0; d < 3; ++d) origin.along[d] = static_cast<uint32_t>(at[d]);
+  } else {
+    uint32_t first = static_cast<uint32_t>(pixel);
+#pragma unroll
+    for (int d = 0; d < 3; ++d) {
+      first = first * g.in[d] + at[d];
+      // The first tap inside, and the one behind the last.
+      const Divider by = g.by_kernel_dilation[d];
+      const int low = by.Quotient(max(-at[d], 0) + g.kernel_dilation[d] - 1);
+      const int high = by.Quotient(max(g.in[d] - at[d], 0) + g.kernel_dilation[d] - 1);
+      const uint32_t below = (1u << min(low, kMaskTaps)) - 1;
+      origin.along[d] = ((1u << min(high, g.kernel[d])) - 1) & ~below;
+    }
+    origin.first = static_cast<int>(first);
+  }
   return origin;
 }
 
 // A position of the depth: channel of the group and kernel tap.
 struct DepthPosition {
   int channel = 0, tap[3] = {0, 0, 0};
-
-  // One step forward, without branches.
-  __device__ void AdvanceOne(const CodeGeometry& g) {
-    const auto count = [](int& i, int end, bool step) {
-      i += step;
-      const bool wraps = i == end;
-      i = wraps ? 0 : i;
-      return wraps;
-    };
-    bool carry = count(channel, g.in_c_per_group, true);
-    carry = count(tap[2], g.kernel[2], carry);
-    tap[0] += count(tap[1], g.kernel[1], carry);
-  }
 
   // Steps forward; true if the tap has changed.
   __device__ bool Advance(const CodeGeometry& g, int positions) {
@@ -89,34 +117,71 @@ struct DepthPosition {
   }
 };
 
-// Index of the input pixel that a tap reads, or -1 where it reads padding.
-template <bool kDilated>
-__device__ inline int FindPixel(const CodeGeometry& g, const PixelOrigin& origin,
-                                const DepthPosition& position) {
-  int pixel = origin.batch;
-  bool inside = position.tap[0] < g.kernel[0];
-#pragma unroll
-  for (int d = 0; d < 3; ++d) {
-    int i = origin.at[d] + position.tap[d] * g.kernel_dilation[d];
-    if (kDilated && i >= 0) {
-      inside &= i % g.in_dilation[d] == 0;
-      i /= g.in_dilation[d];
-    }
-    inside &= static_cast<unsigned>(i) < static_cast<unsigned>(g.in[d]);
-    pixel = pixel * g.in[d] + i;
-  }
-  return inside ? pixel : -1;
-}
+// A tap, prepared for the pixels of many rows.
+template <bool kGeneral>
+class Tap;
 
-__device__ inline void StoreShared4(uint32_t shared, uint32_t word) {
-  asm volatile("st.shared.u32 [%0], %1;" ::"r"(shared), "r"(word) : "memory");
-}
+template <>
+class Tap<true> {
+ public:
+  __device__ Tap(const CodeGeometry& g, const DepthPosition& position) : g_(g) {
+    inside_ = position.tap[0] < g.kernel[0];
+#pragma unroll
+    for (int d = 0; d < 3; ++d) offset_[d] = position.tap[d] * g.kernel_dilation[d];
+  }
+  // Index of the input pixel that it reads, or -1 where it reads padding.
+  __device__ int PixelOf(const PixelOrigin& origin) const {
+    int pixel = origin.first;
+    bool inside = inside_;
+#pragma unroll
+    for (int d = 0; d < 3; ++d) {
+      int i = static_cast<int>(origin.along[d]) + offset_[d];
+      if (i >= 0) {
+        inside &= i % g_.in_dilation[d] == 0;
+        i /= g_.in_dilation[d];
+      }
+      inside &= static_cast<unsigned>(i) < static_cast<unsigned>(g_.in[d]);
+      pixel = pixel * g_.in[d] + i;
+    }
+    return inside ? pixel : -1;
+  }
+
+ private:
+  const CodeGeometry& g_;
+  bool inside_;
+  int offset_[3];
+};
+
+template <>
+class Tap<false> {
+ public:
+  __device__ Tap(const CodeGeometry& g, const DepthPosition& position) {
+    uint32_t offset = 0;
+#pragma unroll
+    for (int d = 0; d < 3; ++d) {
+      bit_[d] = min(position.tap[d], kMaskTaps);  // beyond the depth: a zero
+      offset = offset * g.in[d] + position.tap[d] * g.kernel_dilation[d];
+    }
+    offset_ = offset;
+  }
+  __device__ int PixelOf(const PixelOrigin& origin) const {
+    const uint32_t inside = origin.along[0] >> bit_[0] & origin.along[1] >> bit_[1] &
+                            origin.along[2] >> bit_[2] & 1;
+    return inside ? static_cast<int>(static_cast<uint32_t>(origin.first) + offset_)
+                  : -1;
+  }
+
+ private:
+  int bit_[3];
+  uint32_t offset_;
+};
 
 // Loads the stages of one tile after another. Neighbouring threads take the pieces of
 // one row.
-//   kStep     bytes copied at once: 16, 4 or 1
-//   kDilated  the input is dilated: a pixel takes divisions to find
-template <int kRows, int kStep, bool kDilated>
+//   kStep     bytes copied at once: 16 or 4
+//   kGeneral  a pixel takes arithmetic to find, and divisions in a dilated input
+//   kThreads  that share the work
+template <int kRows, int kThreads, int kStep, bool kGeneral>
 class CodeLoader {
  public:
   // `pad_line`: kPiece pad codes.
@@ -125,7 +190,6 @@ class CodeLoader {
       : g_(geometry),
         lhs_(lhs),
         pad_line_(pad_line),
-        pad_(*pad_line * 0x01010101u),
         origins_(origins),
         piece_index_(thread % kStagePieces),
         row_(thread / kStagePieces) {}
@@ -138,7 +202,7 @@ class CodeLoader {
     for (int i = piece_index_; i < kSteps; i += kStagePieces) {
       const int row =
           row_ + i * kStride;  // beyond the last pixel: the last pixel again
-      origins_[row] = OriginOf(g_, min(first_pixel + row, g_.pixels - 1));
+      origins_[row] = OriginOf<kGeneral>(g_, min(first_pixel + row, g_.pixels - 1));
     }
     __syncwarp();
   }
@@ -156,28 +220,18 @@ class CodeLoader {
     if constexpr (kStep == 16) {
       LoadPieces(to);
     } else {
-      if (position_.tap[0] >= g_.kernel[0]) return;  // beyond the depth: nobody looks
-#pragma unroll 1
-      for (int i = 0; i < kSteps; ++i) {
-        if constexpr (kStep == 4) {
-          LoadWords(to + i * kStride * kPiece, i);
-        } else {
-          LoadBytes(to + i * kStride * kPiece, i);
-        }
-      }
+      if (position_.tap[0] < g_.kernel[0])  // else beyond the depth: nobody looks
+        LoadWords(to);
     }
     if (position_.Advance(g_, kStageChunks * kChunk)) FindPixels();
   }
 
  private:
-  static constexpr int kStride = kCodeThreads / kStagePieces;  // rows
+  static constexpr int kStride = kThreads / kStagePieces;  // rows
   static constexpr int kSteps = kRows / kStride;
   static constexpr uint32_t kOutside = 0xffffffff;
+  static_assert(kStep == 16 || kStep == 4);
   static_assert(kSteps % kStagePieces == 0, "threads of a row decode equally many");
-
-  __device__ const uint8_t* Address(int pixel, const DepthPosition& position) const {
-    return lhs_ + int64_t{pixel} * g_.in_c + first_channel_ + position.channel;
-  }
 
   __device__ uint32_t PieceOf(int pixel) const {
     return pixel < 0 ? kOutside : static_cast<uint32_t>(pixel) * (g_.in_c / kPiece);
@@ -186,14 +240,14 @@ class CodeLoader {
   // A tap serves several stages when a group has many channels: find its pixels once.
   __device__ void FindPixels() {
     if constexpr (kStep == 16) {
+      const Tap<kGeneral> tap(g_, position_);
 #pragma unroll
       for (int i = 0; i < kSteps; ++i)
-        piece_[i] =
-            PieceOf(FindPixel<kDilated>(g_, origins_[row_ + i * kStride], position_));
+        piece_[i] = PieceOf(tap.PixelOf(origins_[row_ + i * kStride]));
     }
   }
 
-  // Two warps feed all consumers, so this is short and free of branches: where a tap
+  // A few warps feed all consumers, so this is short and free of branches: where a tap
   // reads padding, a line of pad codes in device memory is copied.
   __device__ void LoadPieces(uint32_t to) {
     const uint8_t* from = lhs_ + first_channel_ + position_.channel;
@@ -204,40 +258,23 @@ class CodeLoader {
           piece_[i] == kOutside ? pad_line_ : from + uint64_t{piece_[i]} * kPiece);
   }
 
-  __device__ void LoadWords(uint32_t to, int i) {
-    const PixelOrigin origin = origins_[row_ + i * kStride];
+  __device__ void LoadWords(uint32_t to) {
     DepthPosition position = position_;
 #pragma unroll 1
     for (int b = 0; b < kPiece; b += 4, position.Advance(g_, 4)) {
-      const int pixel = FindPixel<kDilated>(g_, origin, position);
-      if (pixel >= 0) {
-        CopyAsyncCached<4>(to + b, Address(pixel, position));
-      } else {
-        StoreShared4(to + b, pad_);
+      const Tap<kGeneral> tap(g_, position);
+      const uint8_t* from = lhs_ + first_channel_ + position.channel;
+#pragma unroll 4
+      for (int i = 0; i < kSteps; ++i) {
+        const int pixel = tap.PixelOf(origins_[row_ + i * kStride]);
+        CopyAsyncCached<4>(to + b + i * kStride * kPiece,
+                           pixel < 0 ? pad_line_ : from + int64_t{pixel} * g_.in_c);
       }
-    }
-  }
-
-  __device__ void LoadBytes(uint32_t to, int i) {
-    const PixelOrigin origin = origins_[row_ + i * kStride];
-    DepthPosition position = position_;
-#pragma unroll 1
-    for (int j = 0; j < kPiece; j += 4) {
-      uint32_t bytes[4];
-#pragma unroll
-      for (int b = 0; b < 4; ++b) {  // unconditional: the loads are in flight together
-        const int pixel = FindPixel<kDilated>(g_, origin, position);
-        const uint32_t byte = *(pixel < 0 ? pad_line_ : Address(pixel, position));
-        bytes[b] = byte << (8 * b);
-        position.AdvanceOne(g_);
-      }
-      StoreShared4(to + j, bytes[0] | bytes[1] | bytes[2] | bytes[3]);
     }
   }
 
   const CodeGeometry& g_;
   const uint8_t *lhs_, *pad_line_;
-  uint32_t pad_;
   PixelOrigin* origins_;
   int piece_index_, row_;
   int first_channel_ = 0;

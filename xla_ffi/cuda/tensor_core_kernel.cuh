@@ -16,19 +16,15 @@
 // pixels a tile would double the weights' traffic from L2 (16 bytes a cycle and
 // multiprocessor at 256).
 //
-// Measured on an H200, 3x3 convolution of 65536 pixels, 128 to 128 channels, expansion
-// of the weights included (check_tensor_core.cu prints it): 108 T products/s at 1 to 4
-// terms, 72 at 8, 46 at 16, 13.5 at 64. From 64 terms up that is 81 % of the int8 peak
-// at the top clock: the tensor units are busy 90 % of the cycles, at the power limit.
-// With few terms each chunk costs about 1000 cycles beyond its multiplications,
-// whatever the width of the tile. Shorter copying code, copies past L1 and wider stages
-// did not change that; its cause is not established.
-//
-// Racecheck reports hazards between the copies of codes and the reads of all lanes but
-// lane 0: it does not see that __syncwarp orders the warp's reads before lane 0's
-// arrival. With an arrival by every lane it reports none.
+// Measured on an H100 (check_tensor_core.cu prints it), T products/s, expansion of the
+// weights included: 3x3, 65536 pixels, 128 to 128 channels: 105 at 1 to 4 terms, 71 at
+// 8, 45 at 16, 13.5 at 64, which is 80 % of the int8 peak at the top clock; 64 to 64:
+// 74 at 4 terms, 16 to 16: 11. With few terms or narrow tiles the warps that bring
+// codes are what holds the others up: making it cheap to find a tap's pixel, and twice
+// as many of these warps for narrow tiles, brought 63 to 74 and 8.5 to 11.
 #pragma once
 #include <cstdint>
+#include <type_traits>
 
 #include "cuda/tensor_core_codes.cuh"
 #include "cuda/tensor_core_lookup.cuh"
@@ -39,6 +35,14 @@
 namespace axjax {
 
 constexpr int kGroupThreads = 128;
+// One lane tells the producers that its warp has read a stage; __syncwarp orders the
+// other lanes' reads before that. Racecheck does not see this order and reports
+// hazards. It has none to report in a build where every lane tells.
+#ifdef AXJAX_EVERY_LANE_ARRIVES
+constexpr int kWarpArrivals = 32;
+#else
+constexpr int kWarpArrivals = 1;
+#endif
 constexpr int kMaxStages = 8;
 
 // How a block's consumers share a tile.
@@ -48,29 +52,30 @@ struct Split {
   static constexpr int kRowBlocks = kRowBlockCount;  // of 64 pixels, of each group
   static constexpr int kThreads = kGroups * kGroupThreads;
   static constexpr int kRows = kGroups * 64 * kRowBlocks;
+  // That bring codes. Narrow tiles, which have four groups, use them up faster.
+  static constexpr int kCodeThreads = kGroups == 4 ? 128 : 64;
 };
 
 struct KernelArgs {
   CodeGeometry geometry;
-  TensorCorePasses passes;
+  int planes;
+  const int32_t* words;
   const uint8_t* lhs;
   const uint8_t* pad_line;  // of the workspace, written by ExpandWeights
   const uint8_t* expanded;  // of the launch's first tile of columns
   const int8_t* u;
   const int32_t* bias;  // (out_c,) or nullptr
   int32_t* out;
-  int terms[kMaxPlanes];
   int stride;
   int out_c, out_c_per_group, tiles_per_group;
   int row_tiles, first_tile, tiles;  // tiles: row tiles x this launch's column tiles
-  int units;                         // per tile
   int64_t tile_bytes;
   int slots, weight_stages, code_stages;
 };
 
 // Shared memory, in order; the weights need 1024-byte alignment.
 struct SharedLayout {
-  int tables, weights, codes, origins, barriers, bytes;
+  int tables, weights, codes, origins, barriers, passes, bytes;
 };
 __host__ __device__ constexpr SharedLayout LayoutOf(int slots, int weight_stages,
                                                     int code_stages, int columns,
@@ -80,7 +85,8 @@ __host__ __device__ constexpr SharedLayout LayoutOf(int slots, int weight_stages
   l.codes = l.weights + weight_stages * columns * kUnitBytes;
   l.origins = l.codes + code_stages * CodeStageBytes(rows);
   l.barriers = l.origins + rows * static_cast<int>(sizeof(PixelOrigin));
-  l.bytes = l.barriers + 4 * kMaxStages * 8;
+  l.passes = l.barriers + 4 * kMaxStages * 8;
+  l.bytes = l.passes + static_cast<int>(sizeof(TensorCorePasses));
   return l;
 }
 
@@ -93,15 +99,29 @@ struct Barriers {
   __device__ uint32_t CodesFree(int s) const { return base + 8 * (3 * kMaxStages + s); }
 };
 
+// Reads of shared memory that the compiler knows to be the same for all lanes, so that
+// what depends on them stays in uniform registers, where wgmma wants its addresses.
+__device__ inline int Uniform(int value) { return __shfl_sync(0xffffffff, value, 0); }
+__device__ inline TensorCorePass Uniform(const TensorCorePass& pass) {
+  static_assert(sizeof(TensorCorePass) == 8);
+  int2 bits;
+  memcpy(&bits, &pass, sizeof bits);
+  bits = make_int2(Uniform(bits.x), Uniform(bits.y));
+  TensorCorePass uniform;
+  memcpy(&uniform, &bits, sizeof bits);
+  return uniform;
+}
+
 template <class Mma>
-__device__ void ProduceWeights(const KernelArgs& args, const Barriers& barriers,
-                               uint32_t ring, int lane) {
+__device__ void ProduceWeights(const KernelArgs& args, const TensorCorePasses& passes,
+                               const Barriers& barriers, uint32_t ring, int lane) {
   constexpr int kBytes = Mma::kColumns * kUnitBytes;
+  const int units = Uniform(static_cast<int>(passes.units(args.geometry.depth)));
   WaitForLastKernel();
   RingPosition at;
   for (int tile = blockIdx.x; tile < args.tiles; tile += gridDim.x) {
     const uint8_t* from = args.expanded + tile / args.row_tiles * args.tile_bytes;
-    for (int unit = 0; unit < args.units; ++unit, from += kBytes) {
+    for (int unit = 0; unit < units; ++unit, from += kBytes) {
       BarrierWait(barriers.WeightsFree(at.stage), at.parity ^ 1);
       const uint32_t to = ring + at.stage * kBytes,
                      full = barriers.WeightsFull(at.stage);
@@ -116,46 +136,49 @@ __device__ void ProduceWeights(const KernelArgs& args, const Barriers& barriers,
   }
 }
 
-template <int kRows, int kStep, bool kDilated>
-__device__ void ProduceCodesBy(const KernelArgs& args, const Barriers& barriers,
-                               uint32_t ring, PixelOrigin* origins, int thread) {
+template <class Split, int kStep, bool kGeneral>
+__device__ void ProduceCodesBy(const KernelArgs& args, const TensorCorePasses& passes,
+                               const Barriers& barriers, uint32_t ring,
+                               PixelOrigin* origins, int thread) {
   const CodeGeometry& g = args.geometry;
   WaitForLastKernel();
-  CodeLoader<kRows, kStep, kDilated> loader(g, args.lhs, args.pad_line, origins,
-                                            thread);
+  constexpr int kRows = Split::kRows;
+  CodeLoader<kRows, Split::kCodeThreads, kStep, kGeneral> loader(
+      g, args.lhs, args.pad_line, origins, thread);
   const int chunks = (g.depth + kChunk - 1) / kChunk;
   RingPosition at;
   for (int tile = blockIdx.x; tile < args.tiles; tile += gridDim.x) {
     const int column_tile = tile / args.row_tiles;
     const int group = (args.first_tile + column_tile) / args.tiles_per_group;
     loader.BeginTile((tile - column_tile * args.row_tiles) * kRows);
-    for (int pass = 0; pass < args.passes.count; ++pass) {
-      if (args.passes.pass[pass].blocks() == 0) continue;
+    for (int pass = 0; pass < passes.count; ++pass) {
+      if (passes.pass[pass].blocks() == 0) continue;
       loader.BeginDepth(group * g.in_c_per_group);
       for (int chunk = 0; chunk < chunks; chunk += kStageChunks) {
         BarrierWait(barriers.CodesFree(at.stage), at.parity ^ 1);
         loader.LoadStage(ring + at.stage * CodeStageBytes(kRows));
         BarrierArriveAfterCopies(barriers.CodesFull(at.stage));
-        BarrierArrive(barriers.CodesFull(at.stage));
         at.Next(args.code_stages);
       }
     }
   }
 }
 
-template <int kRows>
-__device__ void ProduceCodes(const KernelArgs& args, const Barriers& barriers,
-                             uint32_t ring, PixelOrigin* origins, int thread) {
-  const int step = args.geometry.step;
-  if (args.geometry.dilated) {
-    step == 16 ? ProduceCodesBy<kRows, 16, true>(args, barriers, ring, origins, thread)
-               : ProduceCodesBy<kRows, 1, true>(args, barriers, ring, origins, thread);
-  } else if (step == 16) {
-    ProduceCodesBy<kRows, 16, false>(args, barriers, ring, origins, thread);
-  } else if (step == 4) {
-    ProduceCodesBy<kRows, 4, false>(args, barriers, ring, origins, thread);
+template <class Split>
+__device__ void ProduceCodes(const KernelArgs& args, const TensorCorePasses& passes,
+                             const Barriers& barriers, uint32_t ring,
+                             PixelOrigin* origins, int thread) {
+  const auto by = [&](auto step, auto general) {
+    ProduceCodesBy<Split, step.value, general.value>(args, passes, barriers, ring,
+                                                     origins, thread);
+  };
+  using std::false_type, std::true_type;
+  using Four = std::integral_constant<int, 4>;
+  using Sixteen = std::integral_constant<int, 16>;
+  if (args.geometry.step == 16) {
+    args.geometry.general ? by(Sixteen(), true_type()) : by(Sixteen(), false_type());
   } else {
-    ProduceCodesBy<kRows, 1, false>(args, barriers, ring, origins, thread);
+    args.geometry.general ? by(Four(), true_type()) : by(Four(), false_type());
   }
 }
 
@@ -169,6 +192,7 @@ class Consumer {
   __device__ Consumer(const KernelArgs& args, const Barriers& barriers, uint8_t* shared,
                       const SharedLayout& layout, int thread)
       : args_(args),
+        passes_(*reinterpret_cast<const TensorCorePasses*>(shared + layout.passes)),
         barriers_(barriers),
         tables_(shared + layout.tables),
         weights_(SharedAddress(shared + layout.weights)),
@@ -180,25 +204,27 @@ class Consumer {
         chunks_((args.geometry.depth + kChunk - 1) / kChunk) {}
 
   __device__ void Run() {
-    const TensorCorePasses& passes = args_.passes;
+    const int passes = Uniform(passes_.count);
+    const bool resident = Uniform(passes_.resident);
     const bool half_tail =
         static_cast<unsigned>(args_.geometry.depth - 1) % kChunk < kChunk / 2;
-    if (passes.resident) {
+    if (resident) {
       int slot = 0;
-      for (int p = 0; p < passes.count; ++p) slot = FillTables(passes.pass[p], slot);
+      for (int p = 0; p < passes; ++p)
+        slot = FillTables(Uniform(passes_.pass[p]), slot);
       ConsumersMeet();
     }
-    for (int p = 0; p < passes.count; ++p)
-      if (passes.pass[p].blocks() > 0) chunks_left_ += chunks_;
+    for (int p = 0; p < passes; ++p)
+      if (Uniform(passes_.pass[p]).blocks() > 0) chunks_left_ += chunks_;
     chunks_left_ *= (args_.tiles - blockIdx.x + gridDim.x - 1) / gridDim.x;
     FetchCodes();
     for (int tile = blockIdx.x; tile < args_.tiles; tile += gridDim.x) {
       Clear();
       int first_slot = 0;
-      for (int p = 0; p < passes.count; ++p) {
-        const TensorCorePass pass = passes.pass[p];
+      for (int p = 0; p < passes; ++p) {
+        const TensorCorePass pass = Uniform(passes_.pass[p]);
         if (pass.shift) ShiftPlane();
-        if (!passes.resident) {
+        if (!resident) {
           ConsumersMeet();  // the last look-ups in the old tables are over
           FillTables(pass, 0);
           ConsumersMeet();
@@ -207,7 +233,7 @@ class Consumer {
         const uint32_t table = SharedAddress(tables_) + first_slot * kLookupBytes;
         for (int chunk = 0; chunk < chunks_; ++chunk)
           RunChunk(pass, table, half_tail && chunk == chunks_ - 1);
-        if (passes.resident) first_slot += pass.blocks();
+        if (resident) first_slot += pass.blocks();
       }
       Finish();
       Store(tile);
@@ -226,8 +252,7 @@ class Consumer {
     for (int b = 0; b < pass.blocks(); ++b, ++slot) {
       const int width = b < pass.quads ? 4 : b < pass.quads + pass.pair ? 2 : 1;
       FillLookup(reinterpret_cast<uint4*>(tables_ + slot * kLookupBytes), u,
-                 args_.stride, args_.terms[pass.plane], word, width, thread_,
-                 Split::kThreads);
+                 args_.stride, word, width, thread_, Split::kThreads);
       word += width;
     }
     return slot;
@@ -253,7 +278,7 @@ class Consumer {
     if (++fetched_ == chunks_) fetched_ = 0;  // a pass begins with a stage of its own
     if (part == kStageChunks - 1 || fetched_ == 0) {
       __syncwarp();
-      if (lane_ == 0) BarrierArrive(barriers_.CodesFree(code_at_.stage));
+      if (lane_ < kWarpArrivals) BarrierArrive(barriers_.CodesFree(code_at_.stage));
       code_at_.Next(args_.code_stages);
     }
   }
@@ -350,7 +375,7 @@ class Consumer {
   __device__ void FreeWeights() {
     if (held_ < 0) return;
     __syncwarp();
-    if (lane_ == 0) BarrierArrive(barriers_.WeightsFree(held_));
+    if (lane_ < kWarpArrivals) BarrierArrive(barriers_.WeightsFree(held_));
     held_ = -1;
   }
 
@@ -410,6 +435,7 @@ class Consumer {
   }
 
   const KernelArgs& args_;
+  const TensorCorePasses& passes_;
   const Barriers& barriers_;
   uint8_t* tables_;
   uint32_t weights_;
@@ -426,7 +452,7 @@ class Consumer {
 
 // One block per multiprocessor: shared memory and registers are cut for that.
 template <class Mma, class Split>
-__global__ void __launch_bounds__(Split::kThreads + Mma::kProducers, 1)
+__global__ void __launch_bounds__(Split::kThreads + Mma::template kProducers<Split>, 1)
     TensorCoreConv(const __grid_constant__ KernelArgs args) {
   extern __shared__ __align__(1024) uint8_t shared[];
   constexpr int kRows = Split::kRows;
@@ -436,13 +462,15 @@ __global__ void __launch_bounds__(Split::kThreads + Mma::kProducers, 1)
   if (threadIdx.x == 0) {
     for (int s = 0; s < args.weight_stages; ++s) {
       BarrierInit(barriers.WeightsFull(s), Mma::kBulkCopy ? 1 : 32);
-      BarrierInit(barriers.WeightsFree(s), Split::kThreads / 32);
+      BarrierInit(barriers.WeightsFree(s), Split::kThreads / 32 * kWarpArrivals);
     }
     for (int s = 0; s < args.code_stages; ++s) {
-      BarrierInit(barriers.CodesFull(s), kCodeArrivals);
-      BarrierInit(barriers.CodesFree(s), Split::kThreads / 32);
+      BarrierInit(barriers.CodesFull(s), Split::kCodeThreads);
+      BarrierInit(barriers.CodesFree(s), Split::kThreads / 32 * kWarpArrivals);
     }
     FenceBarrierInit();
+    MakePasses(LoadWords(args.planes, args.words, args.stride), args.slots,
+               reinterpret_cast<TensorCorePasses*>(shared + layout.passes));
   }
   __syncthreads();
 
@@ -452,13 +480,15 @@ __global__ void __launch_bounds__(Split::kThreads + Mma::kProducers, 1)
   } else {
     Mma::template GiveRegisters<Split::kGroups>();
     const int thread = threadIdx.x - Split::kThreads;
-    if (thread < kCodeThreads) {
-      ProduceCodes<kRows>(args, barriers, SharedAddress(shared + layout.codes),
+    const auto& passes =
+        *reinterpret_cast<const TensorCorePasses*>(shared + layout.passes);
+    if (thread < Split::kCodeThreads) {
+      ProduceCodes<Split>(args, passes, barriers, SharedAddress(shared + layout.codes),
                           reinterpret_cast<PixelOrigin*>(shared + layout.origins),
                           thread);
-    } else if (thread < kCodeThreads + 32) {
-      ProduceWeights<Mma>(args, barriers, SharedAddress(shared + layout.weights),
-                          thread % 32);
+    } else if (thread < Split::kCodeThreads + 32) {
+      ProduceWeights<Mma>(args, passes, barriers,
+                          SharedAddress(shared + layout.weights), thread % 32);
     }
   }
 }
@@ -478,7 +508,7 @@ cudaError_t LaunchKernel(const KernelArgs& args, const KernelLaunch& launch) {
   if (error != cudaSuccess) return error;
   cudaLaunchConfig_t config = {};
   config.gridDim = launch.blocks;
-  config.blockDim = Split::kThreads + Mma::kProducers;
+  config.blockDim = Split::kThreads + Mma::template kProducers<Split>;
   config.dynamicSmemBytes = launch.shared_bytes;
   config.stream = launch.stream;
   cudaLaunchAttribute attribute = {};

@@ -27,24 +27,20 @@ __host__ __device__ inline ExpandedWord WordAt(int width, int unit, int i, int t
   return {16 * (own >> 2) + 4 * t + (own & 3), linear % width};
 }
 
-// The four terms of word `word` of `code`, zero beyond `terms`.
-__device__ inline uint32_t LoadWord(const int8_t* factors, int stride, int terms,
-                                    int code, int word) {
-  const int left = terms - kWordTerms * word;
-  if (left <= 0) return 0;
-  const uint32_t bits =
-      reinterpret_cast<const uint32_t*>(factors + int64_t{code} * stride)[word];
-  return left >= kWordTerms ? bits : bits & (0xffffffffu >> (8 * (kWordTerms - left)));
+// The four terms of word `word` of `code`.
+__device__ inline uint32_t LoadWord(const int8_t* factors, int stride, int code,
+                                    int word) {
+  return reinterpret_cast<const uint32_t*>(factors + int64_t{code} * stride)[word];
 }
 
 // Writes a block's repeated table; `thread` of `threads` does its share.
-__device__ inline void FillLookup(uint4* table, const int8_t* u, int stride, int terms,
+__device__ inline void FillLookup(uint4* table, const int8_t* u, int stride,
                                   int first_word, int width, int thread, int threads) {
   for (int i = thread; i < kLookupBytes / 16; i += threads) {
     const int code = i / 8;
     uint32_t w[4];
     for (int j = 0; j < 4; ++j)
-      w[j] = LoadWord(u, stride, terms, code, first_word + j % width);
+      w[j] = LoadWord(u, stride, code, first_word + j % width);
     table[i] = make_uint4(w[0], w[1], w[2], w[3]);
   }
 }

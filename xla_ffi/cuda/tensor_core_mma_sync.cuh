@@ -12,7 +12,9 @@ struct MmaSync {
   static constexpr int kColumns = kColumnCount;
   static constexpr bool kAsync = false;
   static constexpr bool kBulkCopy = false;
-  static constexpr int kProducers = 96;  // two warps for codes, one for weights
+  // One warp brings weights.
+  template <class Split>
+  static constexpr int kProducers = Split::kCodeThreads + 32;
   using Accumulators = int[kColumns / 2];
 
   template <int kGroups>

@@ -34,7 +34,7 @@ constexpr int kWordTerms = 4;
 // At most 31 quads, a pair and a single a plane (127 words), at worst one block a pass.
 constexpr int kMaxPasses = kMaxPlanes * 33;
 
-struct TensorCorePass {
+struct alignas(8) TensorCorePass {
   uint8_t plane;
   uint8_t quads, pair, single;  // blocks, in this order
   uint8_t first_word;           // of the plane
@@ -64,16 +64,39 @@ struct TensorCorePasses {
   }
 };
 
-inline int TermWords(int terms) { return (terms + kWordTerms - 1) / kWordTerms; }
+// Words of each plane.
+struct PlaneWords {
+  int planes;
+  int words[kMaxPlanes];
+};
+
+#if defined(__CUDACC__)
+// What the device holds, within the room that there is.
+__device__ inline PlaneWords LoadWords(int planes, const int32_t* words, int stride) {
+  PlaneWords loaded = {planes, {}};
+  for (int p = 0; p < planes; ++p)
+    loaded.words[p] = min(max(words[p], 0), stride / kWordTerms);
+  return loaded;
+}
+#endif
+
+// As many as there is room for. Fewer make no more units.
+inline PlaneWords MostWords(const TableFactors& factors) {
+  PlaneWords most = {factors.planes, {}};
+  for (int p = 0; p < factors.planes; ++p) most.words[p] = factors.stride / kWordTerms;
+  return most;
+}
 
 // `slots`: look-up tables that fit in shared memory, at least one. The number of units
 // does not depend on it, only their order.
-inline TensorCorePasses MakePasses(const TableFactors& factors, int slots) {
-  TensorCorePasses passes = {};
+AXJAX_HOST_DEVICE inline void MakePasses(const PlaneWords& planes, int slots,
+                                         TensorCorePasses* made) {
+  TensorCorePasses& passes = *made;
+  passes.count = 0;
   int blocks = 0;
-  for (int plane = factors.planes - 1; plane >= 0; --plane) {
-    int left = TermWords(factors.terms[plane]), first = 0;
-    bool shift = plane != factors.planes - 1;
+  for (int plane = planes.planes - 1; plane >= 0; --plane) {
+    int left = planes.words[plane], first = 0;
+    bool shift = plane != planes.planes - 1;
     do {  // an empty plane still shifts
       TensorCorePass pass = {};
       pass.plane = static_cast<uint8_t>(plane);
@@ -94,8 +117,10 @@ inline TensorCorePasses MakePasses(const TableFactors& factors, int slots) {
     } while (left > 0);
   }
   passes.resident = blocks <= slots;
-  return passes;
 }
+
+// Look-up tables of a plane of `words`, if there is room for all.
+constexpr int LookupBlocks(int words) { return words / 4 + words / 2 % 2 + words % 2; }
 
 // Outputs of a tile. Narrow tiles pay the same look-ups for fewer columns: on an H200
 // tiles of 64 and 32 columns took 0.63 and 0.48 times as long as one of 128 (16 and 64

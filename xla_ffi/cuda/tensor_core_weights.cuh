@@ -3,9 +3,9 @@
 //
 // A unit of a tile is columns x 128 bytes, exactly as it must lie in shared memory, so
 // that one contiguous copy brings it: 16-byte column i of row n stands at i ^ (n & 7),
-// the 128-byte swizzle that tensor-core loads undo. Depth beyond the end and outputs
-// beyond the group's are zero, which makes whatever code stands on the other side
-// harmless.
+// the 128-byte swizzle that tensor-core loads undo. Depth beyond the end, channels that
+// the input has only to make its rows whole words, and outputs beyond the group's are
+// zero, which makes whatever code stands on the other side harmless.
 #pragma once
 #include <cstdint>
 
@@ -22,11 +22,12 @@ struct WeightArgs {
   uint8_t* pad_line;  // kPiece pad codes, for the kernel that loads activations
   uint8_t* expanded;
   int stride;
-  int terms[kMaxPlanes];
+  int planes, slots;
+  const int32_t* words;
   int depth, out_c, out_c_per_group, columns;
+  int in_c, rhs_in_c;  // channels of a group: of the depth, and those that have weights
   int tiles_per_group, first_tile;
   int64_t tile_bytes;
-  TensorCorePasses passes;
 };
 
 // The outputs of one tile: [begin, end), at most `columns`.
@@ -61,16 +62,22 @@ static __global__ void __launch_bounds__(kExpandThreads)
   const int item = blockIdx.y % slices * kExpandThreads + threadIdx.x;
   const int n = item % args.columns, i = item / args.columns;
 
+  __shared__ TensorCorePasses passes;
+  if (threadIdx.x == 0)
+    MakePasses(LoadWords(args.planes, args.words, args.stride), args.slots, &passes);
+  __syncthreads();
+
   // Which pass, and which of its units in this chunk.
   int unit = blockIdx.y / slices, p = 0;
   int64_t units_before = 0;
-  for (; unit >= args.passes.pass[p].units(false); ++p) {
-    const TensorCorePass& pass = args.passes.pass[p];
+  for (; p < passes.count && unit >= passes.pass[p].units(false); ++p) {
+    const TensorCorePass& pass = passes.pass[p];
     unit -= pass.units(false);
     units_before += int64_t{args.depth / kChunk} * pass.units(false);
     if (tail != 0) units_before += pass.units(tail <= kChunk / 2);
   }
-  const TensorCorePass pass = args.passes.pass[p];
+  if (p == passes.count) return;  // room that the table does not need
+  const TensorCorePass pass = passes.pass[p];
   if (unit >= pass.units(half)) return;
   units_before += int64_t{chunk} * pass.units(false) + unit;
 
@@ -97,10 +104,12 @@ static __global__ void __launch_bounds__(kExpandThreads)
   for (int t = 0; t < 4; ++t) {
     const ExpandedWord e = WordAt(width, unit, i, t);
     words[t] = 0;
-    if (e.code < left && tile.begin + n < tile.end) {
-      const uint8_t w =
-          args.rhs[int64_t{chunk * kChunk + e.code} * args.out_c + tile.begin + n];
-      words[t] = LoadWord(v, args.stride, args.terms[pass.plane], w, word + e.word);
+    const int position = chunk * kChunk + e.code;
+    const int tap = position / args.in_c, channel = position - tap * args.in_c;
+    if (e.code < left && channel < args.rhs_in_c && tile.begin + n < tile.end) {
+      const int64_t row = int64_t{tap} * args.rhs_in_c + channel;
+      const uint8_t w = args.rhs[row * args.out_c + tile.begin + n];
+      words[t] = LoadWord(v, args.stride, w, word + e.word);
     }
   }
   uint8_t* to = args.expanded + blockIdx.z * args.tile_bytes +

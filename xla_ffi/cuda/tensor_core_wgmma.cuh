@@ -72,22 +72,24 @@ struct Wgmma {
   static constexpr int kColumns = kColumnCount;
   static constexpr bool kAsync = true;
   static constexpr bool kBulkCopy = true;
-  static constexpr int kProducers = 128;  // setmaxnreg works on whole warpgroups
+  // One warp brings weights, others are idle: setmaxnreg works on whole warpgroups.
+  template <class Split>
+  static constexpr int kProducers = (Split::kCodeThreads + 32 + 127) / 128 * 128;
   using Accumulators = int[kColumns / 2];
 
-  // The block starts with 65536 registers shared out evenly. Consumers hold
-  // accumulators and operands; what they need beyond the even share the producers give
-  // up.
+  // The block starts with its registers shared out evenly: 168 for each of 384 threads,
+  // or 80 for each of 768. Consumers hold accumulators and operands; what they need
+  // beyond the even share the producers give up.
   template <int kGroups>
   static __device__ void GiveRegisters() {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kGroups == 2 ? 56 : 64));
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kGroups == 2 ? 56 : 48));
 #endif
   }
   template <int kGroups>
   static __device__ void TakeRegisters() {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kGroups == 2 ? 224 : 104));
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kGroups == 2 ? 224 : 96));
 #endif
   }
 
