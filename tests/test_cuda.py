@@ -137,7 +137,7 @@ def test_groups_of_many_widths(engine, groups, channels, outputs, rng):
 
 @pytest.mark.cuda
 @pytest.mark.parametrize("engine", CUDA_ENGINES)
-@hypothesis.settings(max_examples=60)
+@hypothesis.settings(max_examples=200)
 @hypothesis.given(data=st.data())
 def test_any_geometry(engine, data):
     def three(values):

@@ -7,6 +7,7 @@ import pytest
 from conv_cases import CASES, random_codes
 
 import axjax
+from axjax.engines import ENGINES
 
 UNSIGNED = [
     "1JFF",
@@ -32,11 +33,24 @@ def load(folder, name):
     return axjax.load(folder / file, signed=signed), signed
 
 
+@pytest.fixture(scope="module")
+def multipliers(shared_luts):
+    """All of them, with their factors: name to multiplier."""
+    pytest.importorskip("flint")
+    loaded = (load(shared_luts, name)[0].factorized() for name in UNSIGNED + SIGNED)
+    return {mul.name: mul for mul in loaded}
+
+
 @pytest.mark.parametrize(
-    "engine", ["xla", "cpu", pytest.param("cuda_texture", marks=pytest.mark.cuda)]
+    "engine",
+    [
+        pytest.param(name, marks=pytest.mark.cuda if name.startswith("cuda") else ())
+        for name in ENGINES
+        if name != "reference"
+    ],
 )
 @pytest.mark.parametrize("shape", SHAPES)
-def test_engines_equal_reference(shared_luts, rng, shape, engine):
+def test_engines_equal_reference(multipliers, rng, shape, engine):
     def run(engine):
         return jax.jit(
             lambda lhs, rhs, mul, pad: axjax.lut_conv(
@@ -45,10 +59,9 @@ def test_engines_equal_reference(shared_luts, rng, shape, engine):
         )
 
     emulated, reference = run(engine), run("reference")
-    for name in UNSIGNED + SIGNED:
-        mul, signed = load(shared_luts, name)
-        lhs = random_codes(rng, CASES[shape].lhs, signed)
-        rhs = random_codes(rng, CASES[shape].rhs, signed)
+    for name, mul in multipliers.items():
+        lhs = random_codes(rng, CASES[shape].lhs, mul.activation.signed)
+        rhs = random_codes(rng, CASES[shape].rhs, mul.weight.signed)
         operands = (lhs, rhs, mul, lhs.flat[0])
         np.testing.assert_array_equal(emulated(*operands), reference(*operands), err_msg=name)
 
