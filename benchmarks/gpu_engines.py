@@ -5,7 +5,7 @@
 
 A product is one multiply-accumulate that is emulated. Every engine's sums are first compared
 with those of another engine, bit for bit. Times are medians over repeats of several calls that
-are waited for together. `gpu_plot.py` draws the result.
+are waited for together. `gpu_report.py` draws the result.
 """
 
 import argparse
@@ -26,8 +26,9 @@ FETCHES_A_CLOCK, MACS_A_CLOCK = 4, 4096  # of a multiprocessor, compute capabili
 
 
 def factored(rng, terms):
-    """A multiplier with random factors."""
-    u, v = rng.integers(-128, 128, (2, 1, 256, terms), dtype=np.int8)
+    """A multiplier with random factors; small ones, so that deep layers' sums fit int32."""
+    u = rng.integers(-128, 128, (1, 256, terms), dtype=np.int8)
+    v = rng.integers(-16, 16, (1, 256, terms), dtype=np.int8)
     zero = np.zeros(256, np.int32)
     factors = axjax.Factors(u, v, zero, zero, (terms,), alpha_is_zero=True)
     multiplier = axjax.Multiplier(factors.table(), name=f"{terms} terms")

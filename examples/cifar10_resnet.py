@@ -186,7 +186,8 @@ def run_evaluate(options: argparse.Namespace) -> None:
     exact_accuracy: dict[str, float] = {}
     for multiplier in (None, *multipliers):
         name = "float" if multiplier is None else multiplier.name
-        kind = jax.tree.structure(multiplier), multiplier and multiplier.table.dtype
+        shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(multiplier))
+        kind = jax.tree.structure(multiplier), shapes
         if kind not in warm:  # compiles, so that times below are of running alone
             few = data.x_test[: options.batch]
             predict_all(variables, few, multiplier, ranges, options, f"compiling for {name}")

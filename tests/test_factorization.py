@@ -215,18 +215,14 @@ def test_planes_are_digits_to_base_256():
     assert factors.words == 2
 
 
-def test_padding_and_folding_keep_the_table():
+def test_folding_keeps_the_table():
     factors = two_planes()
-    padded = factors.padded((5, 1, 2))
-    assert padded.plane_terms == (5, 1, 2)
-    assert padded.u.shape == padded.v.shape == (3, 256, 8)
     folded = factors.fold_alpha()
     assert folded.plane_terms == (3, 1)
     assert folded.alpha_is_zero
     assert not folded.alpha.any()
     assert folded.fold_alpha() is folded
-    for other in (padded, folded):
-        np.testing.assert_array_equal(np.asarray(other.table()), np.asarray(factors.table()))
+    np.testing.assert_array_equal(folded.table(), factors.table())
 
 
 def test_factors_are_a_pytree_and_equal_counts_share_a_program():
@@ -245,14 +241,6 @@ def test_factors_are_a_pytree_and_equal_counts_share_a_program():
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), factors, other)
     tables = jax.vmap(table)(stacked)
     np.testing.assert_array_equal(np.asarray(tables[1]), np.asarray(other.table()))
-
-
-@pytest.mark.parametrize("counts", [(1, 1), (2,), (2, 1, 0, 0, 0)], ids=str)
-def test_padding_never_drops_a_term(counts):
-    with pytest.raises(
-        ValueError, match=r"padded: .* got plane_terms=\(.*Pass|padded: factors"
-    ):
-        two_planes().padded(counts)
 
 
 @pytest.mark.parametrize(

@@ -70,36 +70,6 @@ class Factors:
             total = total * 256 + u.astype(lib.int32) @ v.astype(lib.int32).T
         return total + self.alpha[:, None] + self.beta[None, :]
 
-    def padded(self, plane_terms: Iterable[int]) -> Factors:
-        """The same factors with zero terms added, to share a compiled program with others.
-
-        Raises:
-            ValueError: if a plane has more terms than asked for, or there are over 4 planes.
-
-        >>> from axjax import Multiplier
-        >>> from axjax.factorization import factorize
-        >>> factorize(Multiplier.exact()).padded((3, 2)).plane_terms
-        (3, 2)
-        """
-        wanted = tuple(int(terms) for terms in plane_terms)
-        own = self.plane_terms
-        missing = (0,) * (len(wanted) - len(own))
-        if len(wanted) < len(own) or any(
-            w < o for w, o in zip(wanted, own + missing, strict=True)
-        ):
-            raise ValueError(
-                f"padded: a plane keeps all of its terms, got plane_terms={wanted} for factors "
-                f"with {own}. Pass at least as many terms for each plane."
-            )
-        _check_planes("padded", wanted)
-        planes, stride = len(wanted), _stride(wanted)
-
-        def pad(array: Any) -> Any:
-            extra = ((0, planes - array.shape[0]), (0, 0), (0, stride - array.shape[2]))
-            return (np if isinstance(array, np.ndarray) else jnp).pad(array, extra)
-
-        return dataclasses.replace(self, u=pad(self.u), v=pad(self.v), plane_terms=wanted)
-
     def fold_alpha(self) -> Factors:
         """The same table with `alpha` zero, for engines that have no place for it.
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws what gpu_engines.py measured.
+"""Draws what gpu_engines.py measured, and prints it as the table of docs/engines.md.
 
-    python benchmarks/gpu_plot.py benchmarks/results/gpu_engines.json docs/gpu_engines.png
+python benchmarks/gpu_report.py benchmarks/results/gpu_engines.json docs/gpu_engines.png
 """
 
 import argparse
@@ -61,12 +61,36 @@ def draw(record, path):
     figure.savefig(path, dpi=120)
 
 
+COLUMNS = {
+    "cuda_texture": "texture",
+    "cuda_gather": "gather",
+    **{f"cuda_tensor_core, {terms} terms": f"{terms} terms" for terms in (4, 8, 16, 64, 256)},
+    "plain JAX gather": "plain JAX",
+    "exact float32": "exact float32",
+    "exact bfloat16": "exact bfloat16",
+}
+
+
+def table(record):
+    """T products a second in Markdown."""
+    lines = [
+        f"| layer | {' | '.join(COLUMNS.values())} |",
+        "|---|" + "---:|" * len(COLUMNS),
+    ]
+    for layer, rows in record["results"].items():
+        rates = (rows[name]["products_per_second"] / 1e12 for name in COLUMNS)
+        lines.append(f"| {layer} | " + " | ".join(f"{rate:.3g}" for rate in rates) + " |")
+    return "\n".join(lines)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=pathlib.Path)
     parser.add_argument("picture", type=pathlib.Path)
     options = parser.parse_args()
-    draw(json.loads(options.results.read_text(encoding="utf-8")), options.picture)
+    record = json.loads(options.results.read_text(encoding="utf-8"))
+    draw(record, options.picture)
+    print(table(record))
 
 
 if __name__ == "__main__":
