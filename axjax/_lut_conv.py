@@ -160,8 +160,7 @@ def sum_products(
     Returns:
         int32 `(N, D', H', W', O)`.
     """
-    if engine == "auto":
-        engine = engines.default_engine.value
+    engine = engines.resolve(engine)
     engines.check(function, engine, has_factors=multiplier.factors is not None)
     check_depth(function, depth(rhs.shape), multiplier)
     operands = (

@@ -1,8 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engines: every way to compute the one integer operation. All return the same bits."""
 
-from axjax.engines._auto import choose, default_engine, run
+from axjax.engines._auto import choose, default_engine, resolve, run
 from axjax.engines._cost import gpu_seconds, work_of
 from axjax.engines._registry import ENGINES, check
 
-__all__ = ["ENGINES", "check", "choose", "default_engine", "gpu_seconds", "run", "work_of"]
+__all__ = [
+    "ENGINES",
+    "check",
+    "choose",
+    "default_engine",
+    "gpu_seconds",
+    "resolve",
+    "run",
+    "work_of",
+]

@@ -4,21 +4,42 @@
 from __future__ import annotations
 
 import functools
+from contextlib import AbstractContextManager
 
 import jax
 
 from axjax import _ffi
 from axjax._geometry import ConvGeometry
 from axjax.engines._cost import Work, gpu_seconds, work_of
-from axjax.engines._registry import ENGINES
+from axjax.engines._registry import ENGINES, check_name
 from axjax.factorization import PackedFactors
 
-default_engine = jax.make_user_context("auto")
-"""A context manager: `with axjax.default_engine("cuda_texture"):` is what "auto" means inside.
+_default = jax.make_user_context("auto")
 
-It takes part in the caches of `jax.jit`: a function that was compiled outside is compiled
-again inside.
-"""
+
+def default_engine(engine: str) -> AbstractContextManager[None]:
+    """A context in which `engine="auto"` means another engine.
+
+    It takes part in the caches of `jax.jit`: a function that was compiled outside is compiled
+    again inside. An engine that is given to a call or a layer goes before it.
+
+    Args:
+        engine: "auto", or a name from `axjax.ENGINES`.
+    Raises:
+        ValueError: for an unknown name.
+
+    >>> import axjax, numpy as np
+    >>> codes = np.ones((2, 2), np.uint8)
+    >>> with axjax.default_engine("xla"):
+    ...     sums = axjax.lut_dot(codes, codes, axjax.Multiplier.exact(8))
+    """
+    check_name("default_engine", engine)
+    return _default(engine)
+
+
+def resolve(engine: str) -> str:
+    """What an engine's name means here: "auto" may be another's, by `default_engine`."""
+    return _default.value if engine == "auto" else engine
 
 
 def choose(platform: str, work: Work) -> str:

@@ -57,13 +57,9 @@ def check(function: str, engine: str, *, has_factors: bool) -> None:
         ValueError: for an unknown name, or an engine that takes factors which are not there.
         RuntimeError: for an engine that was not built or has no device.
     """
+    check_name(function, engine)
     if engine == "auto":
         return
-    if engine not in ENGINES:
-        raise ValueError(
-            f"{function}: an engine is one of {', '.join(['auto', *ENGINES])}, got "
-            f"engine={engine!r}. Pass one of these."
-        )
     if ENGINES[engine].factored and not has_factors:
         raise ValueError(
             f"{function}: engine {engine!r} takes the factors of a table, got a multiplier "
@@ -72,4 +68,13 @@ def check(function: str, engine: str, *, has_factors: bool) -> None:
     if engine.startswith("cuda") and (reason := _ffi.cuda_unusable_because()):
         raise RuntimeError(
             f"{function}: engine {engine!r} cannot run, got: {reason}. Or pass engine='auto'."
+        )
+
+
+def check_name(function: str, engine: str) -> None:
+    """Raises ValueError for a name that is neither "auto" nor an engine's."""
+    if engine != "auto" and engine not in ENGINES:
+        raise ValueError(
+            f"{function}: an engine is one of {', '.join(['auto', *ENGINES])}, got "
+            f"engine={engine!r}. Pass one of these."
         )
