@@ -16,7 +16,7 @@ from axjax.emulation._interpreter import Interpreter, NotesByLayer
 from axjax.emulation._layer import Layer
 from axjax.emulation._observer import BINS, OBSERVERS, Observer
 from axjax.emulation._product import activation_quantizers, activations, check_layers
-from axjax.emulation._rule import Rule, check_rules, match
+from axjax.emulation._rule import Rule, check_rules, emulated_layers
 from axjax.emulation._trace import Trace, trace
 
 
@@ -106,7 +106,7 @@ def calibrate(
 def _choose(observer, ends, histograms, number, code_types, quantizer):
     ends = ends[ends[:, 0] <= ends[:, 1]].astype(np.float64)  # batches in which it ran
     if not len(ends):
-        return 0.0, 0.0
+        return np.nan, np.nan
     codes = code_types[number]
     symmetric = getattr(quantizer, "symmetric", None)
     symmetric = codes.signed if symmetric is None else symmetric
@@ -167,15 +167,10 @@ class _Pass:
 
     def _compile(self, traced: Trace) -> Any:
         found = find(traced)
-        numbers = match("calibrate", self._rules, found.layers)
-        deciding = {
-            layer.position: (layer, self._rules[number])
-            for number, layer in zip(numbers, found.layers, strict=True)
-            if number is not None and self._rules[number].multiplier is not None
-        }
-        chosen = [layer for layer, _ in deciding.values()]
-        check_layers("calibrate", [rule for _, rule in deciding.values()], chosen, None)
-        self._found |= {layer.key: (layer, rule) for layer, rule in deciding.values()}
+        chosen = list(emulated_layers("calibrate", self._rules, found.layers).values())
+        check_layers("calibrate", chosen, None)
+        self._found |= {layer.key: (layer, rule) for layer, rule in chosen}
+        layers = [layer for layer, _ in chosen]
 
         def run(inputs: list[Any], widest: Any) -> Any:
             def apply(layer: Layer, eqn: Any, lhs: Any, rhs: Any) -> tuple[Any, Any]:
@@ -189,7 +184,7 @@ class _Pass:
                 return rebind(eqn, [lhs, rhs])[0], {layer.key: note}
 
             notes = NotesByLayer(self._empty, _merge_ends if widest is None else jnp.add)
-            interpreter = Interpreter(found, chosen, apply, fold=self._fold, notes=notes)
+            interpreter = Interpreter(found, layers, apply, fold=self._fold, notes=notes)
             everything = Trace(traced.jaxpr, inputs, traced.names, lambda out: out)
             return interpreter.run(everything)[1]
 

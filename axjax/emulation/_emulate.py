@@ -10,7 +10,7 @@ from typing import Any
 from axjax.emulation._find import find
 from axjax.emulation._interpreter import Interpreter
 from axjax.emulation._product import Ranges, check_layers, emulated
-from axjax.emulation._rule import Rule, check_rules, match
+from axjax.emulation._rule import Rule, check_rules, emulated_layers
 from axjax.emulation._trace import trace
 
 
@@ -69,20 +69,16 @@ def emulate(
     def on_hardware(*args: Any, **kwargs: Any) -> Any:
         traced = trace("emulate", fn, args, kwargs)
         found = find(traced)
-        numbers = match("emulate", rules, found.layers)
-        deciding = {
-            layer.position: rules[number]
-            for number, layer in zip(numbers, found.layers, strict=True)
-            if number is not None and rules[number].multiplier is not None
-        }
-        chosen = [layer for layer in found.layers if layer.position in deciding]
-        check_layers("emulate", list(deciding.values()), chosen, ranges)
+        chosen = emulated_layers("emulate", rules, found.layers)
+        check_layers("emulate", list(chosen.values()), ranges)
 
         def apply(layer: Any, eqn: Any, lhs: Any, rhs: Any) -> tuple[Any, None]:
-            rule = deciding[layer.position]
+            _, rule = chosen[layer.position]
             return emulated("emulate", rule, layer, ranges, eqn, lhs, rhs), None
 
-        out, _ = Interpreter(found, chosen, apply, fold=fold_batch_norm).run(traced)
+        layers = [layer for layer, _ in chosen.values()]
+        interpreter = Interpreter(found, layers, apply, fold=fold_batch_norm)
+        out, _ = interpreter.run(traced)
         return out
 
     del on_hardware.__wrapped__

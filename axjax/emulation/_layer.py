@@ -52,6 +52,13 @@ class Layer:
     calls: int
     position: Position = dataclasses.field(repr=False)
 
+    def with_weight(self, weight: str | None) -> Layer:
+        """The layer with another operand as its weight, if it is a product."""
+        if weight is None or self.op != "dot_general":
+            return self
+        kind = "attention" if weight == "none" else "dense"
+        return dataclasses.replace(self, weight=weight, kind=kind)
+
     @property
     def macs(self) -> int:
         """Multiply-accumulates in a call of the function."""

@@ -108,10 +108,8 @@ def layers(
     [('a', 'dense', 96), ('b', 'dense', 48)]
     """
     found = find(trace("layers", fn, args, kwargs)).layers
-    numbers = match("layers", rules, found)
-    return Layers(
-        [_assignment(layer, n, rules) for layer, n in zip(found, numbers, strict=True)], rules
-    )
+    decided = match("layers", rules, found)
+    return Layers([_assignment(layer, number, rules) for layer, number in decided], rules)
 
 
 def _assignment(layer: Layer, number: int | None, rules: Sequence[Rule]) -> Assignment:

@@ -136,8 +136,8 @@ class MeanSquaredError(Observer):
 class Entropy(Observer):
     """The range whose codes keep the values' distribution best.
 
-    Least is the Kullback-Leibler divergence: the distribution of the clipped values is compared with what is left of it once values of
-    one code can no longer be told apart.
+    The distribution of the clipped values is compared with what is left of it once values of
+    one code can no longer be told apart: the Kullback-Leibler divergence is least.
 
     Source: S. Migacz, 8-bit Inference with TensorRT, GPU Technology Conference 2017.
     """

@@ -29,17 +29,16 @@ Ranges = Mapping[str, Any]
 
 
 def check_layers(
-    function: str, rules: Sequence[Rule], layers: Sequence[Layer], ranges: Ranges | None
+    function: str, layers: Sequence[tuple[Layer, Rule]], ranges: Ranges | None
 ) -> None:
     """Raises ValueError for layers that their rule cannot run.
 
     Args:
         function: name of the public function, for messages.
-        rules: one for each layer, all with a multiplier.
-        layers: the layers.
+        layers: each with its rule, which has a multiplier.
         ranges: calibrated ranges, if there are any.
     """
-    for rule, layer in zip(rules, layers, strict=True):
+    for layer, rule in layers:
         if layer.kind == "opaque":
             raise ValueError(
                 f"{function}: a layer is a convolution or product that can be entered, got the "
@@ -52,7 +51,7 @@ def check_layers(
         return
     missing = [
         layer.key
-        for rule, layer in zip(rules, layers, strict=True)
+        for layer, rule in layers
         if any(map(_takes_range, activation_quantizers(rule, layer)))
         and layer.key not in ranges
     ]

@@ -13,7 +13,7 @@ import jax
 
 from axjax._multiplier import Multiplier
 from axjax._quantization import Quantization
-from axjax.emulation._layer import KINDS, WEIGHTS, Layer
+from axjax.emulation._layer import KINDS, WEIGHTS, Layer, Position
 from axjax.engines import ENGINES
 
 
@@ -91,8 +91,12 @@ class Rule:
         )
 
 
-def match(function: str, rules: Sequence[Rule], layers: Sequence[Layer]) -> list[int | None]:
-    """Number of the rule that decides each layer, None where none does.
+def match(
+    function: str, rules: Sequence[Rule], layers: Sequence[Layer]
+) -> list[tuple[Layer, int | None]]:
+    """The layers, each with the number of the rule that decides it, None where none does.
+
+    Where the rule says which operand is the weight, so does the layer that is returned.
 
     Raises:
         TypeError: for something else than rules.
@@ -108,10 +112,25 @@ def match(function: str, rules: Sequence[Rule], layers: Sequence[Layer]) -> list
                 f"{describe(rule)}. Paths are matched as a whole; those of this function are "
                 f"{paths}{more}. axjax.layers lists them."
             )
-    return [
-        next((n for n, rule in enumerate(rules) if rule.matches(layer)), None)
-        for layer in layers
-    ]
+    return [_decided(rules, layer) for layer in layers]
+
+
+def emulated_layers(
+    function: str, rules: Sequence[Rule], layers: Sequence[Layer]
+) -> dict[Position, tuple[Layer, Rule]]:
+    """The layers that run on a multiplier, with their rules, by their position."""
+    return {
+        layer.position: (layer, rules[number])
+        for layer, number in match(function, rules, layers)
+        if number is not None and rules[number].multiplier is not None
+    }
+
+
+def _decided(rules: Sequence[Rule], layer: Layer) -> tuple[Layer, int | None]:
+    for number, rule in enumerate(rules):
+        if rule.matches(layer):
+            return layer.with_weight(rule.weight), number
+    return layer, None
 
 
 def check_rules(function: str, rules: Any) -> None:
