@@ -17,6 +17,11 @@ def _varying(array: Any) -> frozenset[str]:
     return jax.typeof(array).manual_axis_type.varying
 
 
+def varies(array: Any) -> bool:
+    """Whether a value belongs to one device of a `shard_map`."""
+    return bool(_varying(array))
+
+
 def vary_together(operands: Any) -> Any:
     """Casts all arrays of a pytree to vary over the axes over which any of them does.
 

@@ -10,7 +10,9 @@ import jax
 
 from axjax import _ffi
 from axjax._geometry import ConvGeometry
+from axjax._manual_axes import varies
 from axjax.engines._cost import Work, gpu_seconds, work_of
+from axjax.engines._partition import partitioned
 from axjax.engines._registry import ENGINES, check_name
 from axjax.factorization import PackedFactors
 
@@ -89,4 +91,6 @@ def _run(
 ) -> jax.Array:
     found = ENGINES[engine]
     operand = factors if found.factored else table
+    if found.native and not varies(lhs):  # inside shard_map all is partitioned already
+        return partitioned(found.lut_conv, operand, geometry)(lhs, rhs, operand, pad_code)
     return found.lut_conv(lhs, rhs, operand, pad_code, geometry)

@@ -28,20 +28,22 @@ class Engine:
             `axjax._reference.lut_conv` says; `(lhs, rhs, factors, pad_code, geometry)` of an
             engine that is factored.
         factored: whether it takes the table's factors in place of the table.
+        native: whether it is a custom call, which XLA cannot partition by itself.
     """
 
     lut_conv: Callable[..., jax.Array]
     factored: bool = False
+    native: bool = False
 
 
 ENGINES: dict[str, Engine] = {
     "reference": Engine(_reference.lut_conv),
     "xla": Engine(xla.lut_conv),
     "xla_factored": Engine(xla_factored.lut_conv, factored=True),
-    "cpu": Engine(cpu.lut_conv),
-    "cuda_texture": Engine(cuda_texture.lut_conv),
-    "cuda_gather": Engine(cuda_gather.lut_conv),
-    "cuda_tensor_core": Engine(cuda_tensor_core.lut_conv, factored=True),
+    "cpu": Engine(cpu.lut_conv, native=True),
+    "cuda_texture": Engine(cuda_texture.lut_conv, native=True),
+    "cuda_gather": Engine(cuda_gather.lut_conv, native=True),
+    "cuda_tensor_core": Engine(cuda_tensor_core.lut_conv, factored=True, native=True),
 }
 """Every engine by the name that `engine=` takes, beside "auto"."""
 
