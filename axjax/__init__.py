@@ -18,6 +18,7 @@ from axjax._quantization import (
     Quantization,
     Quantizer,
 )
+from axjax._remap import remap
 from axjax._table_file import available, load, save
 from axjax.emulation import (
     AverageMinMax,
@@ -29,6 +30,7 @@ from axjax.emulation import (
     Observer,
     Percentile,
     Rule,
+    activation_codes,
     calibrate,
     emulate,
     layers,
@@ -61,6 +63,7 @@ __all__ = [
     "Quantization",
     "Quantizer",
     "Rule",
+    "activation_codes",
     "alike",
     "available",
     "build_info",
@@ -77,5 +80,6 @@ __all__ = [
     "lut_conv",
     "lut_dot",
     "metrics",
+    "remap",
     "save",
 ]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole networks on approximate hardware, unmodified: a transformation of their traces."""
 
+from axjax.emulation._activation_codes import activation_codes
 from axjax.emulation._calibrate import calibrate
 from axjax.emulation._emulate import emulate
 from axjax.emulation._layer import Layer
@@ -25,6 +26,7 @@ __all__ = [
     "Observer",
     "Percentile",
     "Rule",
+    "activation_codes",
     "calibrate",
     "emulate",
     "layers",

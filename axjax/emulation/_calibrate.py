@@ -3,21 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from axjax.emulation._containers import rebind
-from axjax.emulation._find import find
-from axjax.emulation._interpreter import Interpreter, NotesByLayer
-from axjax.emulation._layer import Layer
-from axjax.emulation._observer import BINS, OBSERVERS, Observer
-from axjax.emulation._product import activation_quantizers, activations, check_layers
-from axjax.emulation._rule import Rule, check_rules, emulated_layers
-from axjax.emulation._trace import Trace, trace
+from axjax.emulation._observer import OBSERVERS, Observer
+from axjax.emulation._pass import Ends, Histogram, Pass, arguments_of, total
+from axjax.emulation._product import activation_quantizers
+from axjax.emulation._rule import Rule, check_rules
 
 
 def calibrate(
@@ -64,29 +58,21 @@ def calibrate(
             f"calibrate: observer {observer!r} goes over the batches twice, got batches="
             f"{type(batches).__name__}, which ends after once. Pass a list."
         )
-    observe_ends = _Pass(fn, rules, fold_batch_norm)
-    ends = list(map(observe_ends, _arguments(batches)))
+    observe_ends = Pass("calibrate", fn, rules, Ends(), fold=fold_batch_norm)
+    ends = list(map(observe_ends, arguments_of("calibrate", batches)))
     if not ends:
         raise ValueError(
             "calibrate: ranges come from batches, got batches=[]. Pass at least one, a tuple "
             "of the function's arguments."
         )
-    found = observe_ends.found()
-    for key in found:
-        for number, batch in enumerate(ends):
-            if not np.isfinite(batch[key][batch[key][..., 0] <= batch[key][..., 1]]).all():
-                raise ValueError(
-                    f"calibrate: activations are finite, got layer {key!r} in batch {number} "
-                    f"with range {batch[key].tolist()}. Check the parameters and the data."
-                )
+    found = observe_ends.found
     by_layer = {key: np.stack([batch[key] for batch in ends]) for key in found}
+    _check_finite(by_layer)
     histograms: dict[str, np.ndarray] = {}
     if chosen_observer.needs_histogram:
         widest = {key: _widest(value) for key, value in by_layer.items()}
-        observe_histogram = _Pass(fn, rules, fold_batch_norm, widest)
-        for arguments in _arguments(batches):
-            for key, counts in observe_histogram(arguments).items():
-                histograms[key] = histograms.get(key, np.int64(0)) + counts.astype(np.int64)
+        observe = Pass("calibrate", fn, rules, Histogram(), widest, fold=fold_batch_norm)
+        histograms = total(map(observe, arguments_of("calibrate", batches)))
     ranges = {}
     for key, (layer, rule) in found.items():
         assert rule.multiplier is not None
@@ -103,8 +89,23 @@ def calibrate(
     return ranges
 
 
+def _check_finite(by_layer: dict[str, np.ndarray]) -> None:
+    for key, batches in by_layer.items():
+        for number, ends in enumerate(batches):
+            if not np.isfinite(ends[_ran(ends)]).all():
+                raise ValueError(
+                    f"calibrate: activations are finite, got layer {key!r} in batch {number} "
+                    f"with range {ends.tolist()}. Check the parameters and the data."
+                )
+
+
+def _ran(ends: np.ndarray) -> np.ndarray:
+    """Where there were values at all: ends that never moved are upside down."""
+    return ~(ends[..., 0] > ends[..., 1])
+
+
 def _choose(observer, ends, histograms, number, code_types, quantizer):
-    ends = ends[ends[:, 0] <= ends[:, 1]].astype(np.float64)  # batches in which it ran
+    ends = ends[_ran(ends)].astype(np.float64)  # batches in which it ran
     if not len(ends):
         return np.nan, np.nan
     codes = code_types[number]
@@ -127,89 +128,6 @@ def _observer(observer: str | Observer) -> Observer:
     return OBSERVERS[observer]()
 
 
-def _arguments(batches: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
-    for number, batch in enumerate(batches):
-        if not isinstance(batch, tuple):
-            raise TypeError(
-                f"calibrate: a batch is the tuple of the function's arguments, got batch "
-                f"{number} of type {type(batch).__name__}. Pass [(variables, images), ...]."
-            )
-        yield batch
-
-
 def _widest(ends: np.ndarray) -> np.ndarray:
     """float32 `(operands, 2)` of `(batches, operands, 2)`."""
     return np.stack([ends[..., 0].min(0), ends[..., 1].max(0)], -1)
-
-
-class _Pass:
-    """Runs the exact function and observes: ends, or, with ranges given, histograms.
-
-    Compiled once for each structure of arguments.
-    """
-
-    def __init__(self, fn: Any, rules: Any, fold: bool, widest: Any = None) -> None:
-        self._fn, self._rules, self._fold, self._widest = fn, rules, fold, widest
-        self._compiled: dict[Any, Any] = {}
-        self._found: dict[str, tuple[Layer, Rule]] = {}
-
-    def found(self) -> Mapping[str, tuple[Layer, Rule]]:
-        """The layers that were observed, with their rules, by key."""
-        return self._found
-
-    def __call__(self, arguments: tuple[Any, ...]) -> dict[str, np.ndarray]:
-        traced = trace("calibrate", self._fn, arguments, {})
-        key = str(traced.jaxpr), tuple(map(id, traced.jaxpr.consts))
-        if key not in self._compiled:
-            self._compiled[key] = self._compile(traced)
-        notes = self._compiled[key](traced.inputs, self._widest)
-        return {key: np.asarray(value) for key, value in notes.items()}
-
-    def _compile(self, traced: Trace) -> Any:
-        found = find(traced)
-        chosen = list(emulated_layers("calibrate", self._rules, found.layers).values())
-        check_layers("calibrate", chosen, None)
-        self._found |= {layer.key: (layer, rule) for layer, rule in chosen}
-        layers = [layer for layer, _ in chosen]
-
-        def run(inputs: list[Any], widest: Any) -> Any:
-            def apply(layer: Layer, eqn: Any, lhs: Any, rhs: Any) -> tuple[Any, Any]:
-                seen = activations(layer, lhs, rhs)
-                if widest is None:
-                    note = jnp.stack([_ends(x) for x in seen])
-                else:
-                    note = jnp.stack(
-                        [_histogram(x, *widest[layer.key][n]) for n, x in enumerate(seen)]
-                    )
-                return rebind(eqn, [lhs, rhs])[0], {layer.key: note}
-
-            notes = NotesByLayer(self._empty, _merge_ends if widest is None else jnp.add)
-            interpreter = Interpreter(found, layers, apply, fold=self._fold, notes=notes)
-            everything = Trace(traced.jaxpr, inputs, traced.names, lambda out: out)
-            return interpreter.run(everything)[1]
-
-        return jax.jit(run)
-
-    def _empty(self, layer: Layer) -> jax.Array:
-        operands = 2 if layer.weight == "none" else 1
-        if self._widest is None:
-            return jnp.tile(jnp.array([[jnp.inf, -jnp.inf]], jnp.float32), (operands, 1))
-        return jnp.zeros((operands, BINS), jnp.int32)
-
-
-def _ends(x: jax.Array) -> jax.Array:
-    if x.size == 0:
-        return jnp.array([jnp.inf, -jnp.inf], jnp.float32)
-    return jnp.stack([x.min(), x.max()]).astype(jnp.float32)
-
-
-def _merge_ends(first: jax.Array, second: jax.Array) -> jax.Array:
-    low = jnp.minimum(first[..., 0], second[..., 0])
-    return jnp.stack([low, jnp.maximum(first[..., 1], second[..., 1])], -1)
-
-
-def _histogram(x: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
-    width = jnp.where(high > low, high - low, 1.0)
-    place = (x.astype(jnp.float32).reshape(-1) - low) / width * BINS
-    place = jnp.clip(place, 0, BINS - 1).astype(jnp.int32)
-    return jnp.zeros(BINS, jnp.int32).at[place].add(1)

@@ -111,13 +111,18 @@ def _dot_of_weight_and_activation(lhs: Any, rhs: Any, params: Any, keywords: Any
 
 def _quantization(rule: Rule, layer: Layer, ranges: Ranges | None) -> Quantization:
     quantization = rule.quantization or Quantization()
-    found = [
-        _with_range(quantizer, layer, ranges, number)
-        for number, quantizer in enumerate(activation_quantizers(rule, layer))
-    ]
+    found = quantizers(rule, layer, ranges)
     if len(found) == 2:
         return Quantization(lhs=found[0], rhs=found[1])
     return dataclasses.replace(quantization, lhs=found[0])
+
+
+def quantizers(rule: Rule, layer: Layer, ranges: Ranges | None) -> list[Quantizer]:
+    """The quantizers of the operands that are activations, with their calibrated ranges."""
+    return [
+        _with_range(quantizer, layer, ranges, number)
+        for number, quantizer in enumerate(activation_quantizers(rule, layer))
+    ]
 
 
 def _takes_range(quantizer: Quantizer) -> bool:
