@@ -23,13 +23,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from axjax._attention import AttentionProduct, attention_product
 from axjax._callers_function import keywords_of
 from axjax._conv import conv_general_dilated
 from axjax._dot import dot_general
 from axjax._multiplier import Multiplier
 from axjax._quantization import GivenRange, MovingAverage, Quantization
+from axjax.emulation import Rule, emulate
 
-__all__ = ["Conv", "Dense"]
+__all__ = ["Conv", "ConvTranspose", "Dense", "DenseGeneral", "MultiHeadDotProductAttention"]
 
 
 # The names of these classes are part of users' parameter trees: linen numbers layers by them.
@@ -80,9 +82,97 @@ class Dense(nn.Dense, kw_only=True):
     engine: str = "auto"
 
     def __post_init__(self) -> None:
-        bound = keywords_of(lax.dot_general, self.dot_general)
-        self.dot_general_cls = _operation(self, self.dot_general_cls, dot_general, bound)
+        self.dot_general_cls = _product(self, self.dot_general, self.dot_general_cls)
         super().__post_init__()
+
+
+class DenseGeneral(nn.DenseGeneral, kw_only=True):
+    """`flax.linen.DenseGeneral`, its products taken from a multiplier's table.
+
+    Attributes:
+        multiplier, quantization, engine: as in `Dense`.
+    """
+
+    multiplier: Multiplier | None = None
+    quantization: Quantization | None = None
+    engine: str = "auto"
+
+    def __post_init__(self) -> None:
+        self.dot_general_cls = _product(self, self.dot_general, self.dot_general_cls)
+        super().__post_init__()
+
+
+class ConvTranspose(nn.ConvTranspose, kw_only=True):
+    """`flax.linen.ConvTranspose`, its products taken from a multiplier's table.
+
+    The zeros between pixels go through the table, as in hardware: (7) of docs/arithmetic.md.
+
+    Attributes:
+        multiplier, quantization, engine: as in `Conv`.
+    """
+
+    multiplier: Multiplier | None = None
+    quantization: Quantization | None = None
+    engine: str = "auto"
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """As Flax's layer."""
+        quantization = _frozen(self.quantization, inputs)
+        if self.multiplier is None or self.is_initializing():
+            return super().__call__(inputs)
+        # Flax's layer calls lax by its name: what it computes is a function to emulate.
+        fields = (field.name for field in dataclasses.fields(nn.ConvTranspose) if field.init)
+        given = {name: getattr(self, name) for name in fields if name not in ("parent", "name")}
+        layer = nn.ConvTranspose(**given, parent=None)
+        rules = [Rule(".*", self.multiplier, quantization, self.engine)]
+        apply = lambda params, inputs: layer.apply({"params": params}, inputs)
+        names = ("kernel", "bias") if self.use_bias else ("kernel",)
+        params: Any = {name: self.get_variable("params", name) for name in names}
+        return emulate(apply, rules)(params, inputs)
+
+
+class MultiHeadDotProductAttention(nn.MultiHeadDotProductAttention, kw_only=True):
+    """`flax.linen.MultiHeadDotProductAttention`, all its products taken from a table.
+
+    Queries, keys, values and the output are products with weights; scores, and values weighted
+    by them, are products of two activations. With a `MovingAverage` the latter are quantised
+    by the range of the batch at hand. (`axjax.calibrate` finds ranges for both operands.)
+
+    Attributes:
+        multiplier, quantization, engine: as in `Dense`.
+
+    An `attention_fn` of the caller's runs as it is. `precision` is left at None.
+    """
+
+    multiplier: Multiplier | None = None
+    quantization: Quantization | None = None
+    engine: str = "auto"
+
+    def __post_init__(self) -> None:
+        for side in ("qkv", "out"):
+            given = (getattr(self, f"{side}_{name}") for name in _PRODUCT_FIELDS)
+            setattr(self, f"{side}_dot_general_cls", _product(self, *given))
+        for field in ("qk_attn_weights_einsum_cls", "attn_weights_value_einsum_cls"):
+            given = getattr(self, field)
+            if given is None or isinstance(given, AttentionProduct):
+                setattr(self, field, attention_product(self))
+        super().__post_init__()
+
+
+_PRODUCT_FIELDS = ("dot_general", "dot_general_cls")
+
+
+def _product(layer: Any, function: Any, factory: Any) -> Any:
+    return _operation(layer, factory, dot_general, keywords_of(lax.dot_general, function))
+
+
+def _frozen(quantization: Quantization | None, inputs: jax.Array) -> Quantization | None:
+    """The quantisation of this batch, whose moving range the layer keeps if there is one."""
+    if quantization is None or not isinstance(quantization.lhs, MovingAverage):
+        return quantization
+    ranges = ActivationRange(quantization.lhs, name="activation_range")
+    return dataclasses.replace(quantization, lhs=ranges.quantizer(inputs))
 
 
 def _operation(
@@ -118,16 +208,11 @@ class _Emulation:
             multiplier=self.multiplier,
             engine=self.engine,
         )
-        quantization = self.quantization
-        if quantization is None or not isinstance(quantization.lhs, MovingAverage):
-            return functools.partial(emulated, quantization=quantization)
-        ranges = ActivationRange(quantization.lhs, name="activation_range")
 
-        def with_moving_range(lhs: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
-            frozen = dataclasses.replace(quantization, lhs=ranges.quantizer(lhs))
-            return emulated(lhs, *args, quantization=frozen, **kwargs)
+        def with_range(lhs: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
+            return emulated(lhs, *args, quantization=_frozen(self.quantization, lhs), **kwargs)
 
-        return with_moving_range
+        return with_range
 
 
 class ActivationRange(nn.Module):

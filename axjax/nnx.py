@@ -17,7 +17,7 @@ that takes the multiplier as an argument, one program serves them all.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -26,13 +26,24 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
+from axjax._attention import attention_rule
 from axjax._callers_function import keywords_of
 from axjax._conv import conv_general_dilated
 from axjax._dot import dot_general
 from axjax._multiplier import Multiplier
 from axjax._quantization import MovingAverage, Quantization
+from axjax.emulation import Layer, Rule, emulate
+from axjax.emulation._rule import match
 
-__all__ = ["ActivationRange", "Conv", "Linear"]
+__all__ = [
+    "ActivationRange",
+    "Conv",
+    "ConvTranspose",
+    "Linear",
+    "LinearGeneral",
+    "MultiHeadAttention",
+    "convert",
+]
 
 
 class ActivationRange(nnx.Variable):
@@ -202,3 +213,201 @@ class Linear(_Emulation, nnx.Linear):
     @dot_general.setter
     def dot_general(self, function: Callable[..., Any]) -> None:
         self._given = function
+
+
+class LinearGeneral(_Emulation, nnx.LinearGeneral):
+    """`flax.nnx.LinearGeneral`, its products taken from a multiplier's table.
+
+    Args:
+        *args, **kwargs: those of `flax.nnx.LinearGeneral`. A `dot_general` of the caller's
+            other than lax's, or a `dot_general_cls`, goes before the multiplier.
+        multiplier, quantization, engine: as in `Linear`.
+    """
+
+    dot_general = Linear.dot_general
+
+
+class ConvTranspose(_Emulation, nnx.ConvTranspose):
+    """`flax.nnx.ConvTranspose`, its products taken from a multiplier's table.
+
+    The zeros between pixels go through the table, as in hardware: (7) of docs/arithmetic.md.
+
+    Args:
+        *args, **kwargs: those of `flax.nnx.ConvTranspose`.
+        multiplier, quantization, engine: as in `Conv`.
+    """
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """As Flax's layer."""
+        layer = super().__call__
+        if self.multiplier is None:
+            return layer(inputs)
+        # Flax's layer calls lax by its name: what it computes is a function to emulate.
+        rule = Rule(".*", self.multiplier, self._quantization(inputs), self.hardware.engine)
+        return emulate(lambda inputs: layer(inputs), [rule])(inputs)
+
+
+class MultiHeadAttention(_Emulation, nnx.MultiHeadAttention):
+    """`flax.nnx.MultiHeadAttention`, all its products taken from a multiplier's table.
+
+    Queries, keys, values and the output are products with weights; scores, and values weighted
+    by them, are products of two activations. With a `MovingAverage` the latter are quantised
+    by the range of the batch at hand. (`axjax.calibrate` finds ranges for both operands.)
+
+    Args:
+        *args, **kwargs: those of `flax.nnx.MultiHeadAttention`. An `attention_fn` of the
+            caller's runs as it is.
+        multiplier, quantization, engine: as in `Linear`.
+    """
+
+    def _set_hardware(
+        self, multiplier: Multiplier | None, quantization: Quantization | None, engine: str
+    ) -> None:
+        self.hardware = _Hardware(multiplier, quantization, engine)
+        for name in ("query", "key", "value", "out"):
+            setattr(self, name, _on_hardware(getattr(self, name), self.hardware))
+
+    def set_view(  # type: ignore[override]  # Flax's two bases agree on nothing but the name
+        self,
+        deterministic: bool | None = None,
+        decode: bool | None = None,
+        batch_size: Any = None,
+        max_length: int | None = None,
+        multiplier: Any = ...,
+    ) -> None:
+        """Called by `nnx.view`: as Flax's layer, and `multiplier` as the other layers."""
+        nnx.MultiHeadAttention.set_view(self, deterministic, decode, batch_size, max_length)
+        if multiplier is not ...:
+            self.set_multiplier(multiplier)
+
+    @property
+    def attention_fn(self) -> Callable[..., Any]:
+        """The attention that the layer runs."""
+        if self.multiplier is None or self._given is not nnx.dot_product_attention:
+            return self._given
+        hardware = self.hardware
+        rule = attention_rule(self.multiplier, hardware.quantization, hardware.engine)
+
+        def attention(*args: Any, module: Any = None, **kwargs: Any) -> Any:
+            if module is not None:
+                raise ValueError(
+                    "MultiHeadAttention: emulated attention keeps its weights to itself, got "
+                    "sow_weights=True. Pass sow_weights=False."
+                )
+            return emulate(nnx.dot_product_attention, [rule])(*args, **kwargs)
+
+        return attention
+
+    @attention_fn.setter
+    def attention_fn(self, function: Callable[..., Any]) -> None:
+        self._given = function
+
+
+_CLASSES: dict[type, tuple[type[Any], str | None]] = {
+    nnx.Conv: (Conv, "conv_general_dilated"),
+    nnx.ConvTranspose: (ConvTranspose, None),
+    nnx.Linear: (Linear, "dot_general"),
+    nnx.LinearGeneral: (LinearGeneral, "dot_general"),
+    nnx.MultiHeadAttention: (MultiHeadAttention, "attention_fn"),
+}
+"""Ours for each of Flax's layers, and the attribute that is a property of ours."""
+
+
+def convert(model: nnx.Module, rules: Sequence[Rule]) -> nnx.Module:
+    """Puts the layers of a live model on approximate hardware, in place.
+
+    Layers of `axjax.nnx` take the places of Flax's, with the same variables: optimisers and
+    checkpoints stay valid. The first rule that matches a layer decides; layers without one
+    stay as they are, and `Rule(..., None)` makes a layer exact again.
+
+    Args:
+        model: any nnx model.
+        rules: matched against a layer's path in the model ("body/0"), its kind ("conv",
+            "depthwise", "dense"; "attention" for the products of two activations in an
+            attention layer), its kernel's shape and its number.
+    Returns:
+        The model; if it is a single layer of Flax's, the one that takes its place.
+    Raises:
+        ValueError: for a rule that matches no layer.
+
+    >>> import axjax
+    >>> from flax import nnx
+    >>> model = nnx.Sequential(nnx.Linear(4, 8, rngs=nnx.Rngs(0)), nnx.relu)
+    >>> rules = [axjax.Rule("layers/0", axjax.load("mul8u_trunc4"))]
+    >>> axjax.nnx.convert(model, rules) is model
+    True
+    >>> type(model.layers[0]).__module__
+    'axjax.nnx'
+    """
+    found = [
+        (layer, _describe(layer, "/".join(map(str, path)), number))
+        for number, (path, layer) in enumerate(
+            (path, module)
+            for path, module in nnx.iter_modules(model)
+            if type(module) in _CLASSES or isinstance(module, _Emulation)
+        )
+    ]
+    decided = match("convert", rules, [description for _, description in found])
+    new: dict[int, Any] = {}
+    for (layer, _), (_, number) in zip(found, decided, strict=True):
+        if number is not None:
+            rule = rules[number]
+            hardware = _Hardware(rule.multiplier, rule.quantization, rule.engine)
+            # The projections of an attention layer are layers too, and have rules of their own.
+            alone = isinstance(layer, nnx.MultiHeadAttention)
+            new[id(layer)] = _on_hardware(layer, hardware, alone=alone)
+    for node in [node for _, node in nnx.iter_graph((model, list(new.values())))]:
+        for name, child in list(getattr(node, "__dict__", {}).items()):
+            if id(child) in new and new[id(child)] is not child:
+                setattr(node, name, new[id(child)])
+    return new.get(id(model), model)
+
+
+def _describe(layer: Any, path: str, number: int) -> Layer:
+    """A layer of a model, as rules see it."""
+    kernel = () if isinstance(layer, nnx.MultiHeadAttention) else tuple(layer.kernel.shape)
+    kind = "dense"
+    if isinstance(layer, nnx.MultiHeadAttention):
+        kind = "attention"
+    elif isinstance(layer, nnx.Conv | nnx.ConvTranspose):
+        groups = getattr(layer, "feature_group_count", 1)
+        kind = "depthwise" if groups > 1 and kernel[-2] == 1 else "conv"
+    return Layer(
+        key=path,
+        path=path,
+        op=type(layer).__name__,
+        kind=kind,
+        index=number,
+        lhs_shape=(),
+        rhs_shape=kernel,
+        out_shape=(),
+        dtype="",
+        weight="rhs",
+        depth=0,
+        calls=1,
+        position=(),
+    )
+
+
+def _on_hardware(layer: Any, hardware: _Hardware, *, alone: bool = False) -> Any:
+    """One of our layers that runs on the hardware: itself, or in the place of Flax's.
+
+    Args:
+        layer: Flax's or ours.
+        hardware: what it runs on.
+        alone: whether layers inside it are left.
+    """
+    found = _CLASSES.get(type(layer))
+    if found is not None:
+        ours, attribute = found
+        attributes = dict(vars(layer))  # the very variables
+        given = None if attribute is None else attributes.pop(attribute)
+        layer = object.__new__(ours)
+        vars(layer).update(attributes)
+        if attribute is not None:
+            layer._given = given
+    if alone:
+        layer.hardware = hardware
+    else:
+        layer._set_hardware(hardware.multiplier, hardware.quantization, hardware.engine)
+    return layer
