@@ -383,6 +383,8 @@ def _describe(layer: Any, path: str, number: int) -> Layer:
         out_shape=(),
         dtype="",
         weight="rhs",
+        out_channels=0,
+        groups=1,
         depth=0,
         calls=1,
         position=(),

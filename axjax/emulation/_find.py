@@ -11,7 +11,14 @@ from jax.extend.core import Literal
 
 from axjax.emulation._containers import CONTAINERS, jaxprs_in
 from axjax.emulation._fold import Chain, affine_chain
-from axjax.emulation._layer import Layer, Position, depth_of, is_layer, kind_of
+from axjax.emulation._layer import (
+    Layer,
+    Position,
+    channels_of,
+    depth_of,
+    is_layer,
+    kind_of,
+)
 from axjax.emulation._trace import Trace
 
 _UNKNOWN_PRODUCTS = ("ragged_dot_general", "ragged_dot", "scaled_matmul")
@@ -114,6 +121,7 @@ class _Finder:
     def _note(self, eqn, operands, here, scopes, calls) -> Layer:
         weight = _weight(eqn, operands)
         source = operands[weight == "rhs"].source if weight != "none" else None
+        out_channels, groups = channels_of(eqn, weight)
         shapes = [tuple(var.aval.shape) for var in (*eqn.invars, *eqn.outvars)]
         return self._add(
             path=_path(scopes, source) or eqn.primitive.name,
@@ -122,6 +130,8 @@ class _Finder:
             shapes=shapes,
             dtype=eqn.outvars[0].aval.dtype.name,
             weight=weight,
+            out_channels=out_channels,
+            groups=groups,
             depth=depth_of(eqn),
             calls=calls,
             position=here,
@@ -135,6 +145,8 @@ class _Finder:
             shapes=[(), (), tuple(getattr(eqn.outvars[0].aval, "shape", ()))],
             dtype=str(getattr(eqn.outvars[0].aval, "dtype", "")),
             weight="none",
+            out_channels=0,
+            groups=1,
             depth=0,
             calls=calls,
             position=here,

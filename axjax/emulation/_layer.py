@@ -32,6 +32,8 @@ class Layer:
         lhs_shape, rhs_shape, out_shape: of the operation.
         dtype: of the result.
         weight: which operand is the weight: "lhs", "rhs", or "none" for two activations.
+        out_channels: outputs that each input goes into, in all groups.
+        groups: feature groups of a convolution, batch elements of a product.
         depth: products that add up to an output.
         calls: how often it runs in a call of the function. Iterations of a `while` are not
             known and count as one.
@@ -48,6 +50,8 @@ class Layer:
     out_shape: tuple[int, ...]
     dtype: str
     weight: str
+    out_channels: int
+    groups: int
     depth: int
     calls: int
     position: Position = dataclasses.field(repr=False)
@@ -82,6 +86,19 @@ def depth_of(eqn: Any) -> int:
     if eqn.primitive.name == "dot_general":
         return math.prod(lhs[axis] for axis in numbers[0][0])
     return math.prod(rhs[axis] for axis in numbers.rhs_spec[1:])
+
+
+def channels_of(eqn: Any, weight: str) -> tuple[int, int]:
+    """Output channels in all groups, and groups, of a convolution or product."""
+    numbers = eqn.params["dimension_numbers"]
+    if eqn.primitive.name == "conv_general_dilated":
+        channels = eqn.invars[1].aval.shape[numbers.rhs_spec[0]]
+        return channels, eqn.params["feature_group_count"] * eqn.params["batch_group_count"]
+    side = 0 if weight == "lhs" else 1
+    shape, (contracted, batch) = eqn.invars[side].aval.shape, numbers
+    free = [n for axis, n in enumerate(shape) if axis not in (*contracted[side], *batch[side])]
+    groups = math.prod(shape[axis] for axis in batch[side])
+    return groups * math.prod(free), groups
 
 
 def kind_of(eqn: Any, weight: str) -> str:

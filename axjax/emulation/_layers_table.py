@@ -7,6 +7,8 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from axjax._explain import explain
+from axjax._multiplier import Multiplier
 from axjax.emulation._find import find
 from axjax.emulation._layer import Layer
 from axjax.emulation._rule import Rule, describe, match
@@ -27,7 +29,8 @@ class Assignment:
         layer: the layer.
         rule: number of the rule that decides, None if none does.
         multiplier: name of the multiplier, None where the layer stays exact.
-        engine: as the rule names it.
+        engine: as the rule names it; for "auto" the engine that it takes on JAX's default
+            device, or "auto" itself for layers of several groups.
         terms: int8 products that stand for a look-up, where the multiplier is factored.
     """
 
@@ -116,9 +119,19 @@ def _assignment(layer: Layer, number: int | None, rules: Sequence[Rule]) -> Assi
     multiplier = None if number is None else rules[number].multiplier
     if number is None or multiplier is None:
         return Assignment(layer, number, None, _EXACT, None)
-    factors = getattr(multiplier, "factors", None)
-    terms = None if factors is None else sum(factors.plane_terms)
-    return Assignment(layer, number, multiplier.name, rules[number].engine, terms)
+    factors = multiplier.factors
+    terms = None if factors is None else factors.terms
+    return Assignment(
+        layer, number, multiplier.name, _engine(layer, multiplier, rules[number]), terms
+    )
+
+
+def _engine(layer: Layer, multiplier: Multiplier, rule: Rule) -> str:
+    """What "auto" means here, for a layer that is one matrix product to the cost model."""
+    if rule.engine != "auto" or layer.groups != 1 or not layer.macs:
+        return rule.engine
+    rows = layer.macs // (layer.calls * layer.depth * layer.out_channels)
+    return explain(multiplier, (rows, layer.depth, layer.out_channels)).engine
 
 
 def _row(assignment: Assignment) -> tuple[str, ...]:
