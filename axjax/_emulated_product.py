@@ -8,6 +8,7 @@ Convolution and matrix product differ in how operands are laid out, and in nothi
 from __future__ import annotations
 
 import abc
+import dataclasses
 import functools
 from typing import Any
 
@@ -64,8 +65,7 @@ def _emulated_product(
     multiplier: Multiplier,
     quantization: Quantization,
 ) -> jax.Array:
-    x = quantization.lhs.parameters(lhs, multiplier.activation, ())
-    w = quantization.rhs.parameters(rhs, multiplier.weight, operation.rhs_channel_axes(rhs))
+    x, w = _parameters(operation, lhs, rhs, multiplier, quantization)
     lhs_codes = operation.canonical_lhs(x.quantize(lhs))
     rhs_codes = operation.canonical_rhs(w.quantize(rhs))
     geometry = operation.geometry(lhs.shape, rhs.shape)
@@ -95,8 +95,7 @@ def _forward(operation, dtype, engine, lhs, rhs, multiplier, quantization):
 def _backward(operation, dtype, engine, residuals, cotangent):
     """The exact operation's own derivative at the fake-quantised operands: (10)."""
     lhs, rhs, multiplier, quantization = residuals
-    x = quantization.lhs.parameters(lhs, multiplier.activation, ())
-    w = quantization.rhs.parameters(rhs, multiplier.weight, operation.rhs_channel_axes(rhs))
+    x, w = _parameters(operation, lhs, rhs, multiplier, quantization)
 
     def straight_through(lhs, rhs):
         out = operation.exact(x.fake_quantize(lhs), w.fake_quantize(rhs))
@@ -105,6 +104,26 @@ def _backward(operation, dtype, engine, residuals, cotangent):
     _, vjp = jax.vjp(straight_through, lhs, rhs)
     none = jax.tree.map(_no_gradient, (multiplier, quantization))
     return *vjp(cotangent), *none
+
+
+def _parameters(operation, lhs, rhs, multiplier, quantization):
+    """How either operand becomes codes.
+
+    Behind a barrier: XLA would compute scales anew in every fusion that reads them, which
+    costs compilation more than it saves.
+    """
+    x = quantization.lhs.parameters(lhs, multiplier.activation, ())
+    w = quantization.rhs.parameters(rhs, multiplier.weight, operation.rhs_channel_axes(rhs))
+    return _computed_once(x), _computed_once(w)
+
+
+def _computed_once(parameters: QuantizationParameters) -> QuantizationParameters:
+    if isinstance(parameters.zero_point, int):
+        return dataclasses.replace(
+            parameters, scale=lax.optimization_barrier(parameters.scale)
+        )
+    scale, zero_point = lax.optimization_barrier((parameters.scale, parameters.zero_point))
+    return dataclasses.replace(parameters, scale=scale, zero_point=zero_point)
 
 
 _emulated_product.defvjp(_forward, _backward)

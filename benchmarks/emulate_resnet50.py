@@ -29,13 +29,13 @@ import networks
 def measure(function: Any, *arguments: Any) -> dict[str, float]:
     """Seconds to trace, lower and compile, and planned bytes."""
     jax.clear_caches()
-    begin = time.perf_counter()
+    begin = time.process_time()
     traced = jax.jit(function).trace(*arguments)
-    mark = [time.perf_counter()]
+    mark = [time.process_time()]
     lowered = traced.lower()
-    mark.append(time.perf_counter())
+    mark.append(time.process_time())
     compiled = lowered.compile()
-    mark.append(time.perf_counter())
+    mark.append(time.process_time())
     memory = compiled.memory_analysis()
     planned = (
         memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes

@@ -72,9 +72,11 @@ def run(
     if engine != "auto":
         return _run(engine, lhs, rhs, table, factors, pad_code, geometry=geometry)
     work = work_of(lhs.shape, rhs.shape, geometry, factors)
+    chosen = {platform: choose(platform, work) for platform in ("cpu", "cuda", "default")}
     bound = {
-        platform: functools.partial(_run, choose(platform, work), geometry=geometry)
-        for platform in ("cpu", "cuda", "default")
+        platform: functools.partial(_run, engine, geometry=geometry)
+        for platform, engine in chosen.items()
+        if platform == "default" or engine != chosen["default"]  # all of them are traced
     }
     return jax.lax.platform_dependent(lhs, rhs, table, factors, pad_code, **bound)
 
