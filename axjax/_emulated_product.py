@@ -119,9 +119,7 @@ def _parameters(operation, lhs, rhs, multiplier, quantization):
 
 def _computed_once(parameters: QuantizationParameters) -> QuantizationParameters:
     if isinstance(parameters.zero_point, int):
-        return dataclasses.replace(
-            parameters, scale=lax.optimization_barrier(parameters.scale)
-        )
+        return dataclasses.replace(parameters, scale=lax.optimization_barrier(parameters.scale))
     scale, zero_point = lax.optimization_barrier((parameters.scale, parameters.zero_point))
     return dataclasses.replace(parameters, scale=scale, zero_point=zero_point)
 

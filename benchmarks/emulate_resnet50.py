@@ -2,7 +2,7 @@
 """What emulating ResNet-50 costs before it runs: time to trace and compile, and memory.
 
 `python benchmarks/emulate_resnet50.py --batch 8 --output STEM` compares the exact network with
-its emulation, inference and a training step, each compiled from scratch. Memory is what XLA
+its emulation, inference and gradient, each compiled from scratch. Memory is what XLA
 plans for the program: arguments, results and temporary buffers. The network is that of the
 tests, at its full width.
 """
@@ -27,7 +27,7 @@ import networks
 
 
 def measure(function: Any, *arguments: Any) -> dict[str, float]:
-    """Seconds to trace, lower and compile, and planned bytes."""
+    """Processor seconds (of all threads) to trace, lower and compile, and planned memory."""
     jax.clear_caches()
     begin = time.process_time()
     traced = jax.jit(function).trace(*arguments)

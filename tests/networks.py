@@ -12,6 +12,11 @@ from flax import nnx
 import axjax
 
 
+def _conv_and_norm(train):
+    norm = functools.partial(nn.BatchNorm, use_running_average=not train, momentum=0.9)
+    return functools.partial(nn.Conv, use_bias=False), norm
+
+
 class _Block(nn.Module):
     """Two convolutions and a shortcut (He et al., CVPR 2016, figure 5 left)."""
 
@@ -20,8 +25,7 @@ class _Block(nn.Module):
 
     @nn.compact
     def __call__(self, x, train):
-        norm = functools.partial(nn.BatchNorm, use_running_average=not train, momentum=0.9)
-        conv = functools.partial(nn.Conv, use_bias=False)
+        conv, norm = _conv_and_norm(train)
         y = nn.relu(norm()(conv(self.features, (3, 3), (self.stride, self.stride))(x)))
         y = norm(scale_init=nn.initializers.constant(0.5))(conv(self.features, (3, 3))(y))
         if x.shape != y.shape:
@@ -40,8 +44,7 @@ class _Bottleneck(nn.Module):
 
     @nn.compact
     def __call__(self, x, train):
-        norm = functools.partial(nn.BatchNorm, use_running_average=not train, momentum=0.9)
-        conv = functools.partial(nn.Conv, use_bias=False)
+        conv, norm = _conv_and_norm(train)
         y = nn.relu(norm()(conv(self.features, (1, 1))(x)))
         y = nn.relu(norm()(conv(self.features, (3, 3), (self.stride, self.stride))(y)))
         y = norm(scale_init=nn.initializers.constant(0.5))(conv(4 * self.features, (1, 1))(y))

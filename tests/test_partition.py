@@ -8,13 +8,11 @@ import jax.numpy as jnp
 import networks
 import numpy as np
 import pytest
+from emulated_conv import FIXED, MUL, conv
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import axjax
-
-MUL = axjax.load("mul8s_trunc4")
-FIXED = axjax.Quantization(lhs=axjax.GivenRange(-3.0, 3.0))
 
 
 @pytest.fixture
@@ -22,19 +20,6 @@ def mesh():
     if len(jax.devices()) < 8:
         pytest.skip("needs eight devices")
     return jax.make_mesh((4, 2), ("batch", "model"), axis_types=(AxisType.Auto,) * 2)
-
-
-def conv(x, w, multiplier, quantization=FIXED, groups=1):
-    return axjax.conv_general_dilated(
-        x,
-        w,
-        (1, 1),
-        "SAME",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
-        multiplier=multiplier,
-        quantization=quantization,
-    )
 
 
 def local_results(text):

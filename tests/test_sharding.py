@@ -5,13 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from emulated_conv import conv
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
-
-import axjax
-
-MUL = axjax.load("mul8s_trunc4")
-FIXED = axjax.Quantization(lhs=axjax.GivenRange(-3.0, 3.0))
 
 
 @pytest.fixture
@@ -25,18 +21,6 @@ def mesh():
 def operands(rng):
     x = jnp.asarray(rng.normal(size=(16, 6, 5, 4)), jnp.float32)
     return x, jnp.asarray(rng.normal(size=(3, 3, 4, 8)), jnp.float32)
-
-
-def conv(x, w):
-    return axjax.conv_general_dilated(
-        x,
-        w,
-        (1, 1),
-        "SAME",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        multiplier=MUL,
-        quantization=FIXED,
-    )
 
 
 @pytest.mark.parametrize("check_vma", [True, False])
