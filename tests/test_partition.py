@@ -126,6 +126,19 @@ def test_an_emulated_network_inside_shard_map(rng, mesh):
     networks.assert_close(jax.jit(outside)(params, x), expected, 1e-6)
 
 
+@pytest.mark.parametrize("jitted", [False, True], ids=["eager", "jit"])
+def test_shardings_of_an_inner_jit_are_kept(rng, mesh, jitted):
+    rows = NamedSharding(mesh, P("batch"))
+    inner = jax.jit(jnp.matmul, in_shardings=(rows, None), out_shardings=rows)
+    emulated = axjax.emulate(lambda x, w: inner(x, w), [axjax.Rule(".*", MUL)])
+    x = jnp.asarray(rng.normal(size=(8, 4)), jnp.float32)
+    w = jnp.asarray(rng.normal(size=(4, 4)), jnp.float32)
+    out = (jax.jit(emulated) if jitted else emulated)(x, w)
+    assert out.sharding.is_equivalent_to(rows, out.ndim)
+    expected = axjax.emulate(jnp.matmul, [axjax.Rule(".*", MUL)])(x, w)
+    np.testing.assert_array_equal(out, expected)
+
+
 def test_calibration_does_not_enter_shard_map(rng, mesh):
     params, x = networks.plain_params(rng), networks.images(rng, batch=8)
     sharded = jax.shard_map(

@@ -122,8 +122,8 @@ class _Jit(_Call):
             for side in ("in_shardings", "out_shardings")
         }
         sharded: dict[str, Any] = {
-            side: tuple(given)
-            for side, given in shardings.items()
+            side: kind(given)  # of the type that arguments, and that results come in
+            for (side, given), kind in zip(shardings.items(), (tuple, list), strict=True)
             if any(sharding is not None for sharding in given)
         }
         run.__name__ = run.__qualname__ = params["name"]
