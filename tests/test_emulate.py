@@ -247,7 +247,7 @@ def test_another_table_of_the_kind_runs_without_compiling_again(rng):
 
 def test_vmap_over_stacked_multipliers_equals_a_loop(rng):
     params, x = networks.plain_params(rng), networks.images(rng)
-    multipliers = [MUL, SIGNED]
+    multipliers = axjax.alike([MUL, SIGNED])
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *multipliers)
     evaluate = lambda rules: emulate(networks.plain_network, rules)(params, x)
     mapped = jax.jit(jax.vmap(evaluate))(everything(stacked))
