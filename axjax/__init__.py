@@ -19,7 +19,6 @@ from axjax._quantization import (
     Quantizer,
 )
 from axjax._remap import remap
-from axjax._table_file import available, load, save
 from axjax.emulation import (
     AverageMinMax,
     Entropy,
@@ -37,6 +36,8 @@ from axjax.emulation import (
 )
 from axjax.engines import ENGINES, default_engine
 from axjax.factorization import Factors, PackedFactors, factorize
+from axjax.factorization import Factors, factorize
+from axjax.tables import Reading, available, load, readings, save
 
 __version__ = "0.1.0"
 
@@ -62,6 +63,7 @@ __all__ = [
     "Percentile",
     "Quantization",
     "Quantizer",
+    "Reading",
     "Rule",
     "activation_codes",
     "alike",
@@ -80,6 +82,7 @@ __all__ = [
     "lut_conv",
     "lut_dot",
     "metrics",
+    "readings",
     "remap",
     "save",
 ]

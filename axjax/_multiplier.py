@@ -252,6 +252,12 @@ class Multiplier:
         (table, _), (*structure,) = self.tree_flatten()
         return self.tree_unflatten(tuple(structure), (table, factors))
 
+    def renamed(self, name: str) -> Multiplier:
+        """The same multiplier under another name."""
+        new = object.__new__(type(self))
+        new._set(**{**vars(self), "name": name})
+        return new
+
     def transpose(self) -> Multiplier:
         """The multiplier with its operands exchanged."""
         return Multiplier(

@@ -25,7 +25,8 @@ import numpy as np
 
 from axjax import Multiplier, circuits
 from axjax._metrics import metrics
-from axjax._table_file import pack, save, write_whole
+from axjax.tables._save import pack, save
+from axjax.tables._write_whole import write_whole
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 
