@@ -12,7 +12,7 @@ import numpy as np
 from axjax.circuit_files._netlist import Gate, Signal
 
 _MOST_GATES, _DEEPEST = (
-    1_000_000,
+    200_000,
     100,
 )  # a hierarchy of a few lines can stand for any number of gates
 

@@ -131,7 +131,8 @@ def _products(
     """Products from returned values, which may be patterns as wide as both operands."""
     width, pattern = sum(bits), returned & ((1 << sum(bits)) - 1)
     result_signed, result_bits = result
-    if any(signed) and not (result_signed and returned.min() < 0):
+    fits = returned.min() >= 0 and returned.max() >> width == 0
+    if any(signed) and (fits or not result_signed):
         return np.where(pattern >> (width - 1), pattern - (1 << width), pattern)
     if not any(signed) and result_signed and result_bits == width:
         return pattern

@@ -18,7 +18,8 @@ from axjax.circuit_files._c_source import Function
 from axjax.circuit_files._process import TimeLimitExceeded, run
 
 # Without operands' widths it writes their types only. Otherwise it calls the function twice
-# for all pairs, the second time backwards: a function with memory gives itself away.
+# for all pairs, the second time backwards: a function with memory gives itself away. Names
+# begin with axjax_ to stay clear of the circuit's.
 _PROGRAM = """
 #define main axjax_main_of_the_circuit
 #include "circuit.c"
@@ -31,28 +32,30 @@ static int64_t axjax_products[65536];
 static int64_t axjax_operand(int64_t pattern, int bits, int is_signed) {{
   return is_signed && pattern >> (bits - 1) ? pattern - ((int64_t)1 << bits) : pattern;
 }}
-int main(int count, char** arguments) {{
-  int64_t facts[] = {{AXJAX_TYPE({result}), AXJAX_TYPE({first}), AXJAX_TYPE({second}), -1}};
-  int64_t pairs = 0;
-  if (count == 6) {{
-    const int a_bits = atoi(arguments[2]), b_bits = atoi(arguments[3]);
-    const int a_signed = facts[2] && atoi(arguments[4]);
-    const int b_signed = facts[4] && atoi(arguments[5]);
-    pairs = (int64_t)1 << (a_bits + b_bits);
-    for (int64_t call = 0; call < 2 * pairs; ++call) {{
-      const int64_t pair = call < pairs ? call : 2 * pairs - 1 - call;
-      const int64_t product = (int64_t){function}(
-          ({first})axjax_operand(pair >> b_bits, a_bits, a_signed),
-          ({second})axjax_operand(pair & ((1 << b_bits) - 1), b_bits, b_signed));
-      if (call >= pairs && axjax_products[pair] != product) facts[6] = pair;
-      if (call < pairs) axjax_products[pair] = product;
+int main(int axjax_count, char** axjax_argv) {{
+  int64_t axjax_out[] = {{AXJAX_TYPE({result}), AXJAX_TYPE({first}), AXJAX_TYPE({second}),
+                         -1}};
+  int64_t axjax_pairs = 0;
+  if (axjax_count == 6) {{
+    const int axjax_a = atoi(axjax_argv[2]), axjax_b = atoi(axjax_argv[3]);
+    const int axjax_a_signed = axjax_out[2] && atoi(axjax_argv[4]);
+    const int axjax_b_signed = axjax_out[4] && atoi(axjax_argv[5]);
+    axjax_pairs = (int64_t)1 << (axjax_a + axjax_b);
+    for (int64_t axjax_call = 0; axjax_call < 2 * axjax_pairs; ++axjax_call) {{
+      const int axjax_again = axjax_call >= axjax_pairs;
+      const int64_t axjax_pair = axjax_again ? 2 * axjax_pairs - 1 - axjax_call : axjax_call;
+      const int64_t axjax_product = (int64_t){function}(
+          ({first})axjax_operand(axjax_pair >> axjax_b, axjax_a, axjax_a_signed),
+          ({second})axjax_operand(axjax_pair & ((1 << axjax_b) - 1), axjax_b, axjax_b_signed));
+      if (!axjax_again) axjax_products[axjax_pair] = axjax_product;
+      if (axjax_products[axjax_pair] != axjax_product) axjax_out[6] = axjax_pair;
     }}
   }}
-  FILE* file = fopen(arguments[1], "wb");
-  if (!file) return 1;
-  fwrite(facts, sizeof facts, 1, file);
-  fwrite(axjax_products, sizeof(int64_t), pairs, file);
-  return fclose(file) ? 1 : 0;
+  FILE* axjax_file = fopen(axjax_argv[1], "wb");
+  if (!axjax_file) return 1;
+  fwrite(axjax_out, sizeof axjax_out, 1, axjax_file);
+  fwrite(axjax_products, sizeof(int64_t), axjax_pairs, axjax_file);
+  return fclose(axjax_file) ? 1 : 0;
 }}
 """
 _FACTS = struct.Struct("=7q")
