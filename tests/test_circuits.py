@@ -102,6 +102,121 @@ def kulkarni_model(x, w, width):
     )
 
 
+def static_segment_model(x, w, bits, *, m):
+    """Strings of digits: the last m of them, or the first m and zeros."""
+
+    def segment(code, width):
+        digits = format(code, f"0{width}b")
+        if "1" not in digits[:-m] or width <= m:
+            return code
+        return int(digits[:m] + "0" * (width - m), 2)
+
+    return segment(x, bits[0]) * segment(w, bits[1])
+
+
+def iterative_logarithmic_model(x, w, *, corrections):
+    """The paper's sum, term by term."""
+    total = 0
+    for _ in range(corrections + 1):
+        if x == 0 or w == 0:
+            break
+        i, j = x.bit_length() - 1, w.bit_length() - 1
+        r, s = x - 2**i, w - 2**j
+        total += 2 ** (i + j) + r * 2**j + s * 2**i
+        x, w = r, s
+    return total
+
+
+def roba_model(x, w):
+    """The nearest of all powers of two, the greater of two, 2 for 3."""
+
+    def rounded(code):
+        if code in (0, 3):
+            return 2 * code // 3
+        return min((2**p for p in range(10)), key=lambda power: (abs(power - code), -power))
+
+    return rounded(x) * w + x * rounded(w) - rounded(x) * rounded(w)
+
+
+def error_tolerant_model(x, w, width):
+    """Wires from the highest position down."""
+    half = width // 2
+    a, b = bits_of(x, width), bits_of(w, width)
+    if not any(a[half:] + b[half:]):
+        return x * w
+    high = sum(a[half + i] * b[half + j] << i + j for i in range(half) for j in range(half))
+    product, seen = high << width, 0
+    for position in reversed(range(half)):
+        seen = seen | a[position] | b[position]
+        product |= seen << half + position
+    for position in range(half):
+        product |= seen << position
+    return product
+
+
+def lower_or_model(x, w, bits, *, columns):
+    """Full adders above, OR gates below, row after row."""
+    width = sum(bits)
+    total = [0] * width
+    a, b = bits_of(x, bits[0]), bits_of(w, bits[1])
+    for j in range(bits[1]):
+        row = [a[c - j] & b[j] if 0 <= c - j < bits[0] else 0 for c in range(width)]
+        carry, summed = 0, []
+        for c in range(width):
+            if c < columns:
+                carry = total[c] & row[c] if c == columns - 1 else 0
+                summed.append(total[c] | row[c])
+            else:
+                count = total[c] + row[c] + carry
+                summed.append(count & 1)
+                carry = count >> 1
+        total = summed
+    return sum(bit << c for c, bit in enumerate(total))
+
+
+# Of a compressor's inputs those that it gets wrong, with what it puts out.
+MOMENI = {(0, 0, 0, 0): 1, (0, 0, 1, 1): 1, (1, 1, 0, 0): 1, (1, 1, 1, 1): 3}
+
+
+def compressor_tree_model(x, w, bits, *, columns):
+    """Lists of bits, and the compressor's truth table."""
+    width = sum(bits)
+    a, b = bits_of(x, bits[0]), bits_of(w, bits[1])
+    array = {c: [] for c in range(width + 1)}
+    for j in range(bits[1]):
+        for i in range(bits[0]):
+            array[i + j].append(a[i] & b[j])
+    while max(len(array[c]) for c in range(columns)) > 3:
+        stage = {c: [] for c in array}
+        for c in range(width):
+            left = list(array[c])
+            while c < columns and len(left) >= 4:
+                four, left = tuple(left[:4]), left[4:]
+                value = MOMENI.get(four, sum(four))
+                stage[c].append(value & 1)
+                stage[c + 1].append(value >> 1)
+            stage[c] += left
+        array = stage
+    return ripple(array, width)
+
+
+def booth_model(x, w, bits, *, columns, signed):
+    """Rows of wires: inverted for a negative digit, which adds a one in the lowest column."""
+    width = sum(bits)
+    weight = bits_of(w, bits[1])
+    weight += [weight[-1] if signed else 0] * 3
+    wires = {}
+    for k in range(0, bits[1] + (0 if signed else 1), 2):
+        digit = (weight[k - 1] if k else 0) + weight[k] - 2 * weight[k + 1]
+        multiple = bits_of(abs(digit) * x, width)
+        for position in range(width - k):
+            bit = multiple[position] ^ (digit < 0)
+            wires.setdefault(position + k, []).append(bit)
+        wires.setdefault(k, []).append(int(digit < 0))
+    product = ripple({c: column for c, column in wires.items() if c >= columns}, width)
+    return product - (1 << width) if signed and product >> width - 1 else product
+
+
 def by_sign_and_magnitude(model, x, w, bits):
     """Two's complement negation is inversion and increment, on the operand's own wires."""
 
@@ -252,6 +367,115 @@ def test_kulkarni_errs_as_published(width):
     assert mean == 1.39 if width == 2 else 1.39 < mean < 3.32
 
 
+@pytest.mark.parametrize("columns", [0, 3, 8])
+def test_recursive_uses_its_block_in_the_low_columns(columns, rng):
+    block = rng.integers(0, 16, (4, 4)).tolist()
+    multiplier = circuits.recursive((5, 8), block=block, columns=columns, variant="x")
+
+    def model(x, w):
+        total = 0
+        for i in (0, 2, 4):
+            for j in (0, 2, 4, 6):
+                a, b = x >> i & 3, w >> j & 3
+                total += (block[a][b] if i + j < columns else a * b) << i + j
+        return total
+
+    assert_table_equals_model(multiplier, model)
+
+
+@pytest.mark.parametrize(
+    ("bits", "m"), [((8, 8), 4), ((8, 8), 6), ((8, 8), 8), ((8, 4), 5), ((3, 7), 4)]
+)
+def test_static_segment_equals_its_digits(bits, m):
+    assert_table_equals_model(
+        circuits.static_segment(bits, m=m), lambda x, w: static_segment_model(x, w, bits, m=m)
+    )
+
+
+@pytest.mark.parametrize(("bits", "corrections"), [(8, 0), (8, 1), (8, 2), ((8, 5), 1)])
+def test_iterative_logarithmic_equals_its_terms(bits, corrections):
+    assert_table_equals_model(
+        circuits.iterative_logarithmic(bits, corrections=corrections),
+        lambda x, w: iterative_logarithmic_model(x, w, corrections=corrections),
+    )
+
+
+def test_each_correction_of_the_iterative_logarithm_errs_a_quarter():
+    for corrections in range(8):
+        multiplier = circuits.iterative_logarithmic(corrections=corrections)
+        errors = multiplier.errors()
+        exact = multiplier.products() - errors
+        assert (errors <= 0).all()
+        assert (4 ** (corrections + 1) * -errors <= exact).all()
+    assert not errors.any()
+
+
+@pytest.mark.parametrize("bits", [(8, 8), (8, 3), (2, 6)])
+def test_roba_rounds_to_the_nearest_power(bits):
+    assert_table_equals_model(circuits.roba(bits), roba_model)
+
+
+def test_roba_errs_by_at_most_one_ninth():
+    errors = circuits.roba().errors()
+    exact = circuits.exact().products()
+    assert (9 * np.abs(errors) <= exact).all()
+    assert 9 * abs(errors[96, 96]) == exact[96, 96]
+
+
+@pytest.mark.parametrize("bits", [2, 4, 6, 8])
+def test_error_tolerant_equals_its_wires(bits):
+    assert_table_equals_model(
+        circuits.error_tolerant(bits), lambda x, w: error_tolerant_model(x, w, bits)
+    )
+
+
+@pytest.mark.parametrize(
+    ("bits", "columns"), [((8, 8), 6), ((8, 4), 5), ((8, 4), 11), ((3, 6), 1)]
+)
+def test_lower_or_equals_its_gates(bits, columns):
+    assert_table_equals_model(
+        circuits.lower_or(bits, columns=columns),
+        lambda x, w: lower_or_model(x, w, bits, columns=columns),
+    )
+
+
+@pytest.mark.parametrize(
+    ("bits", "columns"), [((8, 8), 8), ((5, 5), 10), ((8, 5), 9), ((4, 7), 1)]
+)
+def test_compressor_tree_equals_its_gates(bits, columns):
+    assert_table_equals_model(
+        circuits.compressor_tree(bits, columns=columns),
+        lambda x, w: compressor_tree_model(x, w, bits, columns=columns),
+    )
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize(
+    ("bits", "columns"), [((8, 8), 7), ((8, 5), 4), ((3, 7), 3), ((4, 4), 7)]
+)
+def test_booth_equals_its_rows(bits, columns, signed):
+    assert_table_equals_model(
+        circuits.booth(bits, columns=columns, signed=signed),
+        lambda x, w: booth_model(x, w, bits, columns=columns, signed=signed),
+    )
+
+
+@pytest.mark.parametrize(
+    "multiplier",
+    [
+        circuits.booth(columns=0),
+        circuits.booth((5, 8), columns=0, signed=False),
+        circuits.compressor_tree(columns=0),
+        circuits.lower_or(columns=0),
+        circuits.static_segment(m=8),
+        circuits.recursive(block=np.zeros((4, 4), int), columns=0, variant="x"),
+    ],
+    ids=str,
+)
+def test_families_without_approximation_are_exact(multiplier):
+    assert not multiplier.errors().any()
+
+
 @pytest.mark.parametrize("bits", [(8, 8), (6, 3)])
 @pytest.mark.parametrize(
     ("family", "model"),
@@ -269,8 +493,35 @@ def test_kulkarni_errs_as_published(width):
             lambda bits: circuits.broken_array(bits, horizontal=1, vertical=4, signed=True),
             lambda x, w, bits: array_model(x, w, bits, rows=1, dropped=4),
         ),
+        (
+            lambda bits: circuits.static_segment(bits, m=4, signed=True),
+            lambda x, w, bits: static_segment_model(x, w, bits, m=4),
+        ),
+        (
+            lambda bits: circuits.iterative_logarithmic(bits, corrections=1, signed=True),
+            lambda x, w, bits: iterative_logarithmic_model(x, w, corrections=1),
+        ),
+        (lambda bits: circuits.roba(bits, signed=True), lambda x, w, bits: roba_model(x, w)),
+        (
+            lambda bits: circuits.lower_or(bits, columns=5, signed=True),
+            lambda x, w, bits: lower_or_model(x, w, bits, columns=5),
+        ),
+        (
+            lambda bits: circuits.compressor_tree(bits, columns=6, signed=True),
+            lambda x, w, bits: compressor_tree_model(x, w, bits, columns=6),
+        ),
     ],
-    ids=["drum", "mitchell", "kulkarni", "broken_array"],
+    ids=[
+        "drum",
+        "mitchell",
+        "kulkarni",
+        "broken_array",
+        "static_segment",
+        "iterative_logarithmic",
+        "roba",
+        "lower_or",
+        "compressor_tree",
+    ],
 )
 def test_signed_families_work_on_sign_and_magnitude(family, model, bits):
     assert_table_equals_model(
@@ -309,6 +560,14 @@ def test_zero_is_positive_for_a_core_that_errs_at_zero():
         (circuits.mitchell(), "mul8u_mitchell"),
         (circuits.mitchell(signed=True), "mul8s_mitchell"),
         (circuits.kulkarni((4, 8)), "mul4x8u_kulkarni"),
+        (circuits.static_segment(m=4), "mul8u_ssm4"),
+        (circuits.iterative_logarithmic(corrections=1), "mul8u_ilm1"),
+        (circuits.roba(signed=True), "mul8s_roba"),
+        (circuits.error_tolerant(), "mul8u_etm"),
+        (circuits.lower_or(columns=6), "mul8u_loa6"),
+        (circuits.compressor_tree(columns=8), "mul8u_momeni8"),
+        (circuits.booth(columns=5), "mul8s_booth5"),
+        (circuits.booth(6, columns=5, signed=False), "mul6u_booth5"),
     ],
     ids=str,
 )
@@ -338,6 +597,31 @@ def test_names_are_canonical(multiplier, name):
         (lambda: circuits.drum((8, 4), k=9), "2 to 8, got k=9"),
         (lambda: circuits.drum(4, k="3"), "2 to 4, got k='3'"),
         (lambda: circuits.exact(9), "2 to 8 bits, got bits=9"),
+        (lambda: circuits.static_segment(m=3), r"^static_segment: m is .*4 to 8, got m=3"),
+        (
+            lambda: circuits.iterative_logarithmic((8, 3), corrections=3),
+            "^iterative_logarithmic: corrections is .*0 to 2, got corrections=3",
+        ),
+        (
+            lambda: circuits.error_tolerant((8, 4)),
+            r"^error_tolerant: .*even, got bits=\(8, 4\)\. Pass 2, 4, 6 or 8",
+        ),
+        (lambda: circuits.error_tolerant(5), "even, got bits=5"),
+        (lambda: circuits.lower_or(columns=16), "^lower_or: columns is .*, 0 to 15"),
+        (lambda: circuits.compressor_tree(columns=17), "^compressor_tree: .*, 0 to 16"),
+        (lambda: circuits.booth(columns=16), "^booth: columns is .*, 0 to 15"),
+        (
+            lambda: circuits.recursive(block=[[16] * 4] * 4, columns=0, variant="x"),
+            r"^recursive: a block has 4 x 4 products from 0 to 15, got block=\[\[16",
+        ),
+        (
+            lambda: circuits.recursive(block=[[1.5] * 4] * 4, columns=0, variant="x"),
+            "got block=",
+        ),
+        (
+            lambda: circuits.recursive(block=[[1] * 4] * 4, columns=17, variant="x"),
+            "0 to 16, got columns=17",
+        ),
         (
             lambda: circuits.sign_magnitude(circuits.exact(signed=True)),
             r"^sign_magnitude: .*got unsigned=Multiplier\('mul8s_exact'.*\. Pass a multiplier",

@@ -12,7 +12,7 @@ import numpy as np
 from axjax._code_type import CodeType
 from axjax._multiplier import Multiplier, Pair
 from axjax.circuits._operands import canonical_name, checked, code_types
-from axjax.circuits._sign_magnitude import sign_magnitude
+from axjax.circuits._sign_magnitude import from_unsigned
 
 
 def truncated(bits: Pair = 8, *, columns: int, signed: bool = False) -> Multiplier:
@@ -104,13 +104,12 @@ def broken_array(
         activation.bits + weight.bits - 1,
         "The array has one column less than the widths have bits together.",
     )
-    name = canonical_name(f"bam_h{horizontal}v{vertical}", activation, weight)
-    multiplier = Multiplier.from_function(
+    return from_unsigned(
         lambda x, w: _partial_products(x, w, range(horizontal, weight.bits), vertical),
-        (activation.bits, weight.bits),
-        name=name,
+        f"bam_h{horizontal}v{vertical}",
+        activation,
+        weight,
     )
-    return sign_magnitude(multiplier, name=name) if signed else multiplier
 
 
 def _partial_products(x: np.ndarray, w: np.ndarray, rows: range, columns: int) -> np.ndarray:

@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 
 from axjax._multiplier import Multiplier, Pair
-from axjax.circuits._operands import canonical_name, checked, code_types, leading_one
-from axjax.circuits._sign_magnitude import sign_magnitude
+from axjax.circuits._operands import checked, code_types, leading_one
+from axjax.circuits._sign_magnitude import from_unsigned
 
 
 def drum(bits: Pair = 8, *, k: int, signed: bool = False) -> Multiplier:
@@ -37,11 +37,9 @@ def drum(bits: Pair = 8, *, k: int, signed: bool = False) -> Multiplier:
         max(activation.bits, weight.bits),
         "The leading one and the bit that is set against bias take two of them.",
     )
-    name = canonical_name(f"drum{k}", activation, weight)
-    multiplier = Multiplier.from_function(
-        lambda x, w: reduced(x, k) * reduced(w, k), (activation.bits, weight.bits), name=name
+    return from_unsigned(
+        lambda x, w: reduced(x, k) * reduced(w, k), f"drum{k}", activation, weight
     )
-    return sign_magnitude(multiplier, name=name) if signed else multiplier
 
 
 def reduced(operand: np.ndarray, k: int) -> np.ndarray:

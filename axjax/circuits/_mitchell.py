@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 
 from axjax._multiplier import Multiplier, Pair
-from axjax.circuits._operands import canonical_name, code_types, leading_one
-from axjax.circuits._sign_magnitude import sign_magnitude
+from axjax.circuits._operands import code_types, leading_one
+from axjax.circuits._sign_magnitude import from_unsigned
 
 
 def mitchell(bits: Pair = 8, *, signed: bool = False) -> Multiplier:
@@ -32,11 +32,9 @@ def mitchell(bits: Pair = 8, *, signed: bool = False) -> Multiplier:
     """
     activation, weight = code_types(bits, signed)
     fraction_bits = max(activation.bits, weight.bits) - 1
-    name = canonical_name("mitchell", activation, weight)
-    multiplier = Multiplier.from_function(
-        lambda x, w: _product(x, w, fraction_bits), (activation.bits, weight.bits), name=name
+    return from_unsigned(
+        lambda x, w: _product(x, w, fraction_bits), "mitchell", activation, weight
     )
-    return sign_magnitude(multiplier, name=name) if signed else multiplier
 
 
 def _product(x: np.ndarray, w: np.ndarray, fraction_bits: int) -> np.ndarray:

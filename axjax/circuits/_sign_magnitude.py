@@ -3,9 +3,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
+from axjax._code_type import CodeType
 from axjax._multiplier import Multiplier
+from axjax.circuits._operands import canonical_name
+
+
+def from_unsigned(
+    product: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    variant: str,
+    activation: CodeType,
+    weight: CodeType,
+) -> Multiplier:
+    """A family's member from its function of unsigned operands, under its canonical name.
+
+    Signed operands are multiplied by sign and magnitude.
+    """
+    name = canonical_name(variant, activation, weight)
+    multiplier = Multiplier.from_function(product, (activation.bits, weight.bits), name=name)
+    return sign_magnitude(multiplier, name=name) if activation.signed else multiplier
 
 
 def sign_magnitude(unsigned: Multiplier, *, name: str | None = None) -> Multiplier:
