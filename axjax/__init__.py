@@ -3,6 +3,7 @@
 
 from axjax import circuits
 from axjax._build_info import build_info
+from axjax._code_counts import CodeCounts, count_codes
 from axjax._code_type import CodeType
 from axjax._conv import conv_general_dilated
 from axjax._dot import dot_general
@@ -36,7 +37,6 @@ from axjax.emulation import (
 )
 from axjax.engines import ENGINES, default_engine
 from axjax.factorization import Factors, PackedFactors, factorize
-from axjax.factorization import Factors, factorize
 from axjax.tables import Reading, available, load, readings, save
 
 __version__ = "0.1.0"
@@ -44,6 +44,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ENGINES",
     "AverageMinMax",
+    "CodeCounts",
     "CodeType",
     "CurrentRange",
     "Entropy",
@@ -72,6 +73,7 @@ __all__ = [
     "calibrate",
     "circuits",
     "conv_general_dilated",
+    "count_codes",
     "default_engine",
     "dot_general",
     "emulate",

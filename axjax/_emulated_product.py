@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from axjax._code_counts import counting, record
 from axjax._geometry import SPATIAL, ConvGeometry, depth
 from axjax._lut_conv import sum_products
 from axjax._manual_axes import vary_together
@@ -65,9 +66,7 @@ def _emulated_product(
     multiplier: Multiplier,
     quantization: Quantization,
 ) -> jax.Array:
-    x, w = _parameters(operation, lhs, rhs, multiplier, quantization)
-    lhs_codes = operation.canonical_lhs(x.quantize(lhs))
-    rhs_codes = operation.canonical_rhs(w.quantize(rhs))
+    x, w, lhs_codes, rhs_codes = _codes(operation, lhs, rhs, multiplier, quantization)
     geometry = operation.geometry(lhs.shape, rhs.shape)
     sums = sum_products(
         operation.name,
@@ -85,6 +84,13 @@ def _emulated_product(
         scale = jnp.reshape(x.real_scale, ()) * _per_output(operation, w.real_scale)
         out = (_sum_to_float(terms) * scale).astype(dtype)
     return operation.restore(out, lhs.shape, rhs.shape)
+
+
+def _codes(operation, lhs, rhs, multiplier, quantization):
+    """Parameters of both operands, and their codes in canonical layout."""
+    x, w = _parameters(operation, lhs, rhs, multiplier, quantization)
+    lhs_codes = operation.canonical_lhs(x.quantize(lhs))
+    return x, w, lhs_codes, operation.canonical_rhs(w.quantize(rhs))
 
 
 def _forward(operation, dtype, engine, lhs, rhs, multiplier, quantization):
@@ -127,6 +133,7 @@ def _computed_once(parameters: QuantizationParameters) -> QuantizationParameters
 _emulated_product.defvjp(_forward, _backward)
 
 _compiled = jax.jit(_emulated_product, static_argnums=(0, 1, 2))
+_compiled_codes = jax.jit(_codes, static_argnums=0)
 
 
 def emulated_product(
@@ -152,7 +159,17 @@ def emulated_product(
         quantization: how operands become codes.
     """
     operands = jax.tree.map(jnp.asarray, (lhs, rhs, multiplier, quantization))
+    if counting():
+        _count(operation, *operands)
     return _compiled(operation, dtype, engine, *vary_together(operands))
+
+
+def _count(operation, lhs, rhs, multiplier, quantization):
+    """Counts the codes that `_emulated_product` makes of the same operands."""
+    x, _, *codes = _compiled_codes(operation, lhs, rhs, multiplier, quantization)
+    geometry = operation.geometry(lhs.shape, rhs.shape)
+    kinds = (multiplier.activation, multiplier.weight)
+    record(operation.name, *kinds, *codes, jnp.reshape(x.zero_point, ()), geometry)
 
 
 def _no_gradient(leaf: jax.Array) -> Any:
