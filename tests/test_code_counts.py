@@ -84,7 +84,7 @@ def test_weighted_error_is_the_mean_error_of_the_products_that_were_taken(networ
     scale = 1.0
     for operand, quantizer in ((x, quantization.lhs), (w, quantization.rhs)):
         scale *= quantizer.parameters(operand, mul.activation, ()).scale.item()
-    difference = float((approximate - exact).astype(np.float64).sum())
+    difference = np.asarray(approximate - exact, np.float64).sum()
     expected = mul.metrics(pairs).bias * int(pairs.sum()) * scale
     assert difference == pytest.approx(expected, rel=1e-5)
 
