@@ -135,8 +135,9 @@ def _draw_histogram(axes: Any, errors: np.ndarray, weights: np.ndarray | None) -
         made, _ = np.histogram(errors, bins, weights=weights)
         axes.stairs(100 * made / weights.sum(), bins, color=_CODES, lw=1.3)
         axes.plot([], [], color=_CODES, label="of the network's products")
-        axes.legend(frameon=False, fontsize=8, loc="upper left")
+        axes.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1))
     axes.set_yscale("log")
+    axes.set_ylim(bottom=60 / errors.size)  # below one pair
     axes.yaxis.set_major_formatter(FuncFormatter(lambda p, _: f"{p:g}"))
     axes.set_xlabel("error")
     axes.set_ylabel("% of all pairs")
@@ -153,6 +154,7 @@ def _draw_codes(axes: Any, multiplier: Multiplier, weights: np.ndarray) -> None:
         edges = np.append(np.sort(operand.values()), operand.max + 1) - 0.5
         axes.stairs(share, edges, label=label, lw=1.1, color=(_CODES, "#c4881b")[axis])
     axes.set_yscale("log")
+    axes.set_ylim(bottom=1e-3)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda p, _: f"{p:g}"))
     axes.set_xlabel("code")
     axes.set_ylabel("% of products")

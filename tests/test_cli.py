@@ -157,7 +157,7 @@ def test_interruption_is_told_and_no_traceback(capsys, monkeypatch):
     def interrupt(options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_cli, "_info", interrupt)
+    monkeypatch.setattr("axjax._cli._info.run", interrupt)
     assert _cli.main(["info"]) == 130
     assert capsys.readouterr().err == "axjax: interrupted\n"
 
@@ -166,6 +166,6 @@ def test_a_defect_shows_itself(monkeypatch):
     def fail(options):
         raise ValueError("a defect")
 
-    monkeypatch.setattr(_cli, "_info", fail)
+    monkeypatch.setattr("axjax._cli._info.run", fail)
     with pytest.raises(ValueError, match="a defect"):
         _cli.main(["info"])

@@ -143,3 +143,15 @@ def test_repr_names_the_code_types():
 def test_bad_input_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_published_figures_and_a_new_name_do_not_make_another_kind():
+    plain = Multiplier.exact(4)
+    mul = Multiplier(plain.products(), name="a", published={"PDK45_PWR": 0.5})
+    assert dict(mul.published) == {"PDK45_PWR": 0.5}
+    assert mul.renamed("b").name == "b"
+    assert mul.renamed("b").published == mul.transpose().published == mul.published
+    assert jax.tree.structure(mul) == jax.tree.structure(plain)
+    assert jax.tree.map(lambda leaf: leaf, mul).published == mul.published
+    with pytest.raises(TypeError):
+        mul.published["PDK45_PWR"] = 1

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import axjax
+from axjax import Multiplier, circuits
 
 
 def products(rng, signed=False):
@@ -288,6 +289,34 @@ def test_order_is_one_of_two(tmp_path):
         axjax.load(tmp_path / "t.npy", order="rows")
 
 
+def test_npz_keeps_factors_and_published_figures(tmp_path):
+    core = circuits.truncated(8, columns=4, signed=True)
+    mul = Multiplier(core.products(), signed=True, published={"PDK45_PWR": 0.25}).factorized()
+    axjax.save(tmp_path / "m.npz", mul)
+    back = axjax.load(tmp_path / "m.npz")
+    assert back.published == {"PDK45_PWR": 0.25}
+    assert back.factors.terms == mul.factors.terms
+    np.testing.assert_array_equal(back.factors.table(), mul.table)
+    other = axjax.load(tmp_path / "m.npz", transpose=True)
+    assert other.factors is None
+    assert other.published == back.published
+
+
+def test_factors_of_another_table_are_refused(tmp_path):
+    arrays = dict(np.load(io.BytesIO(saved(axjax.load("mul8u_trunc4"), tmp_path))))
+    arrays["differences"] = np.load(io.BytesIO(saved(axjax.load("mul8u_trunc2"), tmp_path)))[
+        "differences"
+    ]
+    np.savez(tmp_path / "wrong.npz", **arrays)
+    with pytest.raises(ValueError, match="with_factors: factors multiply to the table"):
+        axjax.load(tmp_path / "wrong.npz")
+
+
+def saved(mul, folder):
+    axjax.save(folder / "saved.npz", mul)
+    return (folder / "saved.npz").read_bytes()
+
+
 # Another reading that fits far better.
 
 
@@ -427,7 +456,9 @@ def assert_a_table_or_one_message(path):
             axjax.load(path)
         except ValueError as error:
             message = str(error)
-    assert not message or re.match(r"(load|Multiplier|CodeType|from_\w+): ", message), message
+    assert not message or re.match(
+        r"(load|Multiplier|CodeType|with_factors|from_\w+): ", message
+    ), message
     assert "\n" not in message
 
 

@@ -215,7 +215,8 @@ def _multiplier(
         signed=signed,
         published=raw.published,
     )
-    return multiplier.with_factors(raw.factors)
+    as_it_stands = products_signed is None and order == raw.order and signed == raw.signed
+    return multiplier.with_factors(raw.factors) if as_it_stands else multiplier
 
 
 def _circuit(
