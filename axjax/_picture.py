@@ -114,14 +114,15 @@ def _draw_profile(
         fill(codes, used / max(used.max(), 1), color=_CODES, alpha=0.25, lw=0)
         twin.set_axis_off()
         (twin.set_xlim if side else twin.set_ylim)(0, 1.05)
-    else:
-        axes.legend(frameon=False, fontsize=7, loc="best") if not side else None
     axes.tick_params(**{"labelleft" if side else "labelbottom": False}, labelsize=8)
     if side:
         axes.tick_params(axis="x", labelrotation=45)
         axes.set_xlabel("by activation", fontsize=8)
     else:
         axes.set_ylabel("by weight", fontsize=8)
+        axes.legend(
+            frameon=False, fontsize=7, loc="lower left", bbox_to_anchor=(0, 0.96), ncols=2
+        )
     _bare(axes)
 
 
@@ -129,7 +130,8 @@ def _draw_histogram(axes: Any, errors: np.ndarray, weights: np.ndarray | None) -
     limit = max(int(np.abs(errors).max()), 1)
     bins = np.linspace(-limit - 0.5, limit + 0.5, min(2 * limit + 1, 101) + 1)
     share, _ = np.histogram(errors, bins)
-    colors = np.where((bins[:-1] + bins[1:]) / 2 > 0, _OVER, _UNDER)
+    middle = (bins[:-1] + bins[1:]) / 2
+    colors = np.select([middle > 0.5, middle < -0.5], [_OVER, _UNDER], "#999999")
     axes.bar(bins[:-1], 100 * share / errors.size, np.diff(bins), align="edge", color=colors)
     if weights is not None:
         made, _ = np.histogram(errors, bins, weights=weights)
