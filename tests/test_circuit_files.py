@@ -516,7 +516,7 @@ def test_a_circuit_is_a_file(tmp_path, read):
         read(tmp_path / "none")
     with (tmp_path / "large").open("wb") as file:
         file.truncate((16 << 20) + 1)
-    with pytest.raises(ValueError, match="a circuit has at most 16777216 bytes"):
+    with pytest.raises(ValueError, match="a circuit file has at most 16777216 bytes"):
         read(tmp_path / "large")
 
 

@@ -7,7 +7,9 @@ import re
 
 from axjax._metrics import Metrics
 
-_FIGURE = re.compile(r"^//\s*([A-Z][A-Z0-9_]*%?)\s*=\s*([-+0-9.eE]+)", re.MULTILINE)
+_FIGURE = re.compile(
+    r"^//\s*([A-Z][A-Z0-9_]*%?)\s*=\s*([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)(?![\w.])", re.MULTILINE
+)
 
 
 def published_figures(text: str) -> dict[str, str]:
@@ -15,7 +17,7 @@ def published_figures(text: str) -> dict[str, str]:
 
     Errors are in EvoApproxLib's scales, power in mW, area in um2, delay in ns.
     """
-    return {name: digits for name, digits in _FIGURE.findall(text) if _is_number(digits)}
+    return dict(_FIGURE.findall(text))
 
 
 def disagreements(published: dict[str, str], metrics: Metrics) -> dict[str, tuple[str, float]]:
@@ -35,11 +37,3 @@ def _agrees(digits: str, value: float) -> bool:
     mantissa, _, exponent = digits.lower().partition("e")
     decimals = len(mantissa.partition(".")[2]) - int(exponent or 0)
     return abs(value - float(digits)) <= 0.5 * 10.0**-decimals * (1 + 1e-9)
-
-
-def _is_number(digits: str) -> bool:
-    try:
-        float(digits)
-    except ValueError:
-        return False
-    return True

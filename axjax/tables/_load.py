@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from axjax._multiplier import Multiplier, Pair
+from axjax._read_file import read_file
 from axjax.circuit_files import from_blif, from_c, from_verilog
 from axjax.circuit_files._c_source import functions_of_two
 from axjax.tables._c_array import read_c_array
@@ -22,7 +23,6 @@ from axjax.tables._readings import warn_of_better_reading
 from axjax.tables._text import read_text
 from axjax.tables._tfapprox import read_bin
 
-_MOST_BYTES = 16 << 20
 _SUFFIXES = {
     ".bin": "bin",
     ".npy": "npy",
@@ -121,21 +121,11 @@ def _content(source: str | os.PathLike[str]) -> tuple[bytes, pathlib.Path, str]:
     if shipped is not None:
         return shipped.read_bytes(), pathlib.Path(f"{source}.npz"), "npz"
     path = pathlib.Path(source)
-    if path.is_dir():
-        raise ValueError(
-            f"load: a table is a file, got the folder source={str(path)!r}. Name a file in it."
-        )
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"load: no shipped multiplier and no file, got source={str(path)!r}. "
-            f"{nearest(path.name)}"
-        )
-    if path.stat().st_size > _MOST_BYTES:
-        raise ValueError(
-            f"load: a table file has at most {_MOST_BYTES} bytes, got {path.stat().st_size} in "
-            f"{str(path)!r}. Is it the right file?"
-        )
-    content = path.read_bytes()
+    absent = (
+        f"load: no shipped multiplier and no file, got source={str(path)!r}. "
+        f"{nearest(path.name)}"
+    )
+    content = read_file("load", "table", path, absent)
     kind = _SUFFIXES.get(path.suffix.lower()) or _kind_of(content)
     if kind is None:
         raise ValueError(
