@@ -70,8 +70,9 @@ def count_codes() -> Iterator[CodeCounts]:
     """Counts the codes that axjax multiplies while the context is open.
 
     Call the network inside, not under `jax.jit`, or under one that is made inside: a program
-    that was compiled before does not count. Layers of Flax linen are called by their paths;
-    elsewhere all operations of one kernel shape count as one layer, unless `layer` names them.
+    that was compiled before does not count. Layers of Flax linen are called by their paths,
+    those of `axjax.emulate` by their keys; elsewhere all operations of one kernel shape count
+    as one layer.
     Counting is exact and done on the host: it costs a few seconds for a few images. Padding
     counts as what it is, the zero point. Codes depend on the quantisation, and in deeper layers
     on what the multiplier did before.
@@ -111,7 +112,7 @@ def count_codes() -> Iterator[CodeCounts]:
 
 
 @contextlib.contextmanager
-def layer(name: str) -> Iterator[None]:
+def counted_as(name: str) -> Iterator[None]:
     """Names the operations inside for `count_codes`."""
     _layers.append(name)
     try:
@@ -121,7 +122,7 @@ def layer(name: str) -> Iterator[None]:
 
 
 def _name_by_path(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-    with layer("/".join(context.module.path)):
+    with counted_as("/".join(context.module.path)):
         return call(*args, **kwargs)
 
 

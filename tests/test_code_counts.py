@@ -12,7 +12,7 @@ from conv_cases import CASES, random_codes
 
 import axjax
 from axjax import linen
-from axjax._code_counts import layer, pair_counts
+from axjax._code_counts import counted_as, pair_counts
 from axjax._geometry import canonical_geometry, canonical_lhs_shape, canonical_rhs_shape
 
 
@@ -106,7 +106,7 @@ def test_operations_without_a_module_are_named_by_kernel_shape_or_by_the_caller(
     numbers = (((1,), (0,)), ((), ()))
     with axjax.count_codes() as counts:
         axjax.dot_general(x, w, numbers, multiplier=mul)
-        with layer("mine"):
+        with counted_as("mine"):
             axjax.dot_general(x, w, numbers, multiplier=mul)
     first, second = counts
     assert first.startswith("dot_general (")

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 import axjax
-from axjax._cli import _demo, _info, _lut
+from axjax._cli import _compare, _demo, _evaluate, _info, _layers, _lut
 from axjax._cli._usage import UsageError
 
 _DESCRIPTION = """\
@@ -30,6 +30,7 @@ examples:
   axjax demo --multipliers mul8u_drum3 mine.bin --out results
   axjax lut show mine.v           what a circuit is: errors, structure, readings
   axjax lut --help                multipliers: list, convert, import, factor, plot
+  axjax evaluate --help           your network's accuracy under many multipliers
   python -m axjax demo --quick    the same command, without installing; a smoke test
 
 A multiplier is a name (axjax lut list) or a file: a table (.bin, .npy, .npz, .txt, .csv,
@@ -69,6 +70,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"axjax {axjax.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_demo.add, _info.add, _lut.add):
-        add(commands)
+    for command in (_demo, _info, _lut, _layers, _evaluate, _compare):
+        command.add(commands)
     return parser

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from axjax._code_counts import counted_as
 from axjax.emulation._find import find
 from axjax.emulation._interpreter import Interpreter
 from axjax.emulation._product import Ranges, check_layers, emulated
@@ -74,7 +75,8 @@ def emulate(
 
         def apply(layer: Any, eqn: Any, lhs: Any, rhs: Any) -> tuple[Any, None]:
             _, rule = chosen[layer.position]
-            return emulated("emulate", rule, layer, ranges, eqn, lhs, rhs), None
+            with counted_as(layer.key):
+                return emulated("emulate", rule, layer, ranges, eqn, lhs, rhs), None
 
         layers = [layer for layer, _ in chosen.values()]
         interpreter = Interpreter(found, layers, apply, fold=fold_batch_norm)
