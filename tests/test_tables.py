@@ -295,8 +295,8 @@ def test_npz_keeps_factors_and_published_figures(tmp_path):
     axjax.save(tmp_path / "m.npz", mul)
     back = axjax.load(tmp_path / "m.npz")
     assert back.published == {"PDK45_PWR": 0.25}
-    assert back.factors.terms == mul.factors.terms
-    np.testing.assert_array_equal(back.factors.table(), mul.table)
+    assert back.factors.factors().terms == mul.factors.factors().terms
+    np.testing.assert_array_equal(back.factors.factors().table(), mul.table)
     other = axjax.load(tmp_path / "m.npz", transpose=True)
     assert other.factors is None
     assert other.published == back.published

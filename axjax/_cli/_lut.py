@@ -137,7 +137,7 @@ def _list(options: argparse.Namespace) -> int:
                 "name": name,
                 "operands": f"{multiplier.activation} x {multiplier.weight}",
                 **{key: found[key] for key in ("MAE%", "WCE%", "MRE%", "EP%")},
-                "words": _words(multiplier),
+                "terms": _terms(multiplier),
                 "power mW": multiplier.published.get("PDK45_PWR"),
                 "from": "imported" if name in own and not known else "axjax",
             }
@@ -176,7 +176,7 @@ def _facts(multiplier: axjax.Multiplier) -> dict[str, Any]:
         "pairs that differ when operands are exchanged": exchanged,
         "metrics": multiplier.metrics().asdict(),
         "published": dict(multiplier.published),
-        "words of 4 terms": _words(multiplier),
+        "terms": _terms(multiplier),
         "readings": [
             {"reading": str(reading), "MAE": reading.mae}
             for reading in axjax.readings(multiplier)[:5]
@@ -188,14 +188,14 @@ def _described(facts: dict[str, Any]) -> str:
     low, high = facts["products"]
     differ = facts["pairs that differ when operands are exchanged"]
     order = {None: "operands are of two types", 0: "commutative: operand order does not matter"}
-    words = facts["words of 4 terms"]
+    terms = facts["terms"]
     lines = {
         "operands": " x ".join(facts["operands"]) + "  (activation x weight)",
         "products": f"{low} to {high}, {facts['entry']}; 0 x 0 = {facts['zero times zero']}",
         "order": order.get(differ, f"not commutative: {differ} pairs differ when exchanged"),
         "factors": "none yet, see axjax lut factor"
-        if words is None
-        else f"{words} {'word' if words == 1 else 'words'} of 4 int8 terms",
+        if terms is None
+        else f"{terms} int8 {'term' if terms == 1 else 'terms'}",
     }
     text = facts["name"] + "\n"
     for key, value in lines.items():
@@ -292,7 +292,6 @@ def _factor(options: argparse.Namespace) -> int:
                 "name": multiplier.name,
                 "terms": factors.terms,
                 "by byte": "+".join(map(str, factors.plane_terms)),
-                "words": factors.words,
                 "seconds": round(time.perf_counter() - started, 3),
             }
         )
@@ -359,5 +358,10 @@ def _cannot_write(function: str, path: pathlib.Path, error: OSError) -> UsageErr
     )
 
 
-def _words(multiplier: axjax.Multiplier) -> int | None:
-    return None if multiplier.factors is None else multiplier.factors.words
+def _terms(multiplier: axjax.Multiplier) -> int | None:
+    """Terms as engines take them, with the row sums folded in, less those that are zero."""
+    if multiplier.factors is None:
+        return None
+    factors = multiplier.factors.factors()
+    used = np.any(factors.u, axis=1) & np.any(factors.v, axis=1)
+    return int(used.sum())

@@ -72,7 +72,7 @@ def pack(multiplier: Multiplier) -> dict[str, Any]:
     products = multiplier.products().astype(np.asarray(multiplier.table).dtype)
     more: dict[str, Any] = {}
     if multiplier.factors is not None:
-        more |= multiplier.factors.to_arrays()
+        more |= multiplier.factors.factors().to_arrays()
     if multiplier.published:
         more["published"] = np.array(json.dumps(dict(multiplier.published)))
     return {
