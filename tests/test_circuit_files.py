@@ -450,7 +450,7 @@ BLIF_MISTAKES = {
         f".model m{i}\n.inputs a0 a1 b0 b1\n.outputs p0\n"
         + f".subckt m{i + 1} a0=a0 a1=a1 b0=b0 b1=b1\n" * 10 + ".end\n" for i in range(20))
         + ".model m20\n.inputs a0 a1 b0 b1\n.outputs p0\n.names p0\n1\n.end",
-        "fewer than 200000 gates"),
+        "up to 4000000 literals"),
 }  # fmt: skip
 
 
@@ -497,6 +497,31 @@ def test_any_blif_is_a_table_or_one_message(tmp_path_factory, lines):
     except ValueError as error:
         message = str(error)
     assert not message or message.startswith(("from_blif: ", "CodeType: "))
+
+
+HUGE = {
+    "words in C": ("x.c", "word " * 100_000),
+    "brackets in C": ("x.c", "x(" * 100_000),
+    "spaces in C": ("x.c", "x" + " " * 500_000 + "("),
+    "dimensions in C": ("x.h", "x" + "[1]" * 100_000),
+    "digits in C": ("x.h", "int x[] = {" + "1," * 16 + "9" * 100_000 + "};"),
+    "digits in a table": ("x.txt", "1" * 100_000 + " 2\n"),
+    "comments": ("x", "# " * 100_000),
+    "signs": ("x", "-" * 100_000),
+    "spaces": ("x.txt", "1" + " " * 100_000 + "x"),
+    "a name in BLIF": ("x.blif", f".model m\n.inputs {'1' * 100_000}x a\n.outputs p"),
+    "one cover in BLIF": ("x.blif", ".model m\n.inputs a0 a1 b0 b1\n.outputs p\n.names a0 a1 p"
+                          + "\n11 1" * 2_100_000),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HUGE)
+def test_much_of_the_same_does_not_keep_the_readers_busy(tmp_path, case):
+    name, text = HUGE[case]
+    started = time.monotonic()
+    with pytest.raises(ValueError, match=r"^(load|from_\w+): [^\n]*$"):
+        axjax.load(written(tmp_path, name, text))
+    assert time.monotonic() - started < 20  # quadratic time would take minutes, and more
 
 
 @pytest.mark.parametrize("suffix", ["c", "v", "blif"])

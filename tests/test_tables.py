@@ -249,7 +249,7 @@ def test_a_matrix_in_one_line_or_column(tmp_path):
         ("t.h", "int a[4][4]={" + "1," * 15 + "};", "as its sizes say, got 15 for a"),
         ("t.h", "int a[4][4]={" + "1," * 17, "as its sizes say, got 17 for a"),
         ("t.h", "int a[4][4]={" + "1," * 15 + "X};", "holds integers only, got 'X' in a"),
-        ("t.h", "double a[4][4]={" + "1," * 15 + "1.5};", "holds integers only, got '.' in a"),
+        ("t.h", "double a[4][4]={" + "1," * 15 + "1.5};", "holds integers only, got '1.' in a"),
     ],
 )  # fmt: skip
 def test_text_that_is_no_table_is_refused(tmp_path, name, text, message):

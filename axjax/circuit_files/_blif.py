@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from axjax.circuit_files._netlist import Gate, Signal
 
-_MOST_GATES, _DEEPEST = (
-    200_000,
-    100,
-)  # a hierarchy of a few lines can stand for any number of gates
+# A hierarchy of a few lines can stand for any number of gates. As many operations on signals
+# take some ten seconds; a multiplier in gates has a few thousand.
+_MOST_OPERATIONS, _DEEPEST = 4_000_000, 100
 
 
 @dataclasses.dataclass
@@ -48,7 +46,7 @@ def parse(text: str, path: str) -> Circuit:
             "The file is of another format, or cut short."
         )
     name, top = next(iter(models.items()))
-    budget = itertools.count()
+    budget = _Budget(path)
     gates = tuple(_flatten(top, models, {}, "", (name,), budget, path))
     return Circuit(name, tuple(top.inputs), tuple(top.outputs), gates)
 
@@ -142,7 +140,27 @@ def _gate(cover: tuple[int, list[str], list[str]], path: str) -> Gate:
             total = total | term
         return total ^ ones if values == {"0"} else total
 
-    return Gate(output, tuple(inputs), function)
+    cost = 1 + sum(len(cube) - cube.count("-") for cube in cubes)
+    return Gate(output, tuple(inputs), function, cost)
+
+
+class _Budget:
+    """Operations that evaluating the circuit may take."""
+
+    def __init__(self, path: str) -> None:
+        self._path, self._left = path, _MOST_OPERATIONS
+
+    def spend(self, operations: int) -> None:
+        self._left -= operations
+        if self._left < 0:
+            raise self.exceeded()
+
+    def exceeded(self) -> ValueError:
+        return ValueError(
+            f"from_blif: a multiplier takes up to {_MOST_OPERATIONS} literals, in models "
+            f"nested up to {_DEEPEST} deep, got more in {self._path!r}. Flatten it, or take "
+            "out what is not used."
+        )
 
 
 def _flatten(
@@ -151,7 +169,7 @@ def _flatten(
     names: dict[str, str],
     prefix: str,
     above: tuple[str, ...],
-    budget: Iterator[int],
+    budget: _Budget,
     path: str,
 ) -> Iterator[Gate]:
     """Gates of a model and of its parts; `names` are the ports' names outside."""
@@ -160,11 +178,12 @@ def _flatten(
         return names.get(name, prefix + name)
 
     if len(above) > _DEEPEST:
-        raise _too_large(path)
+        raise budget.exceeded()
     for gate in model.gates:
-        if next(budget) >= _MOST_GATES:
-            raise _too_large(path)
-        yield Gate(outside(gate.output), tuple(map(outside, gate.inputs)), gate.function)
+        budget.spend(gate.cost)
+        yield Gate(
+            outside(gate.output), tuple(map(outside, gate.inputs)), gate.function, gate.cost
+        )
     for position, (number, part, pins) in enumerate(model.instances):
         words = [".subckt", part]
         if part not in models:
@@ -176,18 +195,10 @@ def _flatten(
         if unknown or set(inner.inputs) - set(pins):
             rule = "a .subckt connects every input of its model, and nothing but ports"
             raise _error(path, number, rule, words)
-        if next(budget) >= _MOST_GATES:
-            raise _too_large(path)
+        budget.spend(10)  # a part costs something even if it is empty
         below = f"{prefix}{position} "  # no signal of the file has a space in its name
         connected = {pin: outside(signal) for pin, signal in pins.items()}
         yield from _flatten(inner, models, connected, below, (*above, part), budget, path)
-
-
-def _too_large(path: str) -> ValueError:
-    return ValueError(
-        f"from_blif: a multiplier has fewer than {_MOST_GATES} gates, in models nested less "
-        f"than {_DEEPEST} deep, got more in {path!r}. Flatten it, or take out what is not used."
-    )
 
 
 def _error(path: str, number: int, rule: str, words: Sequence[str]) -> ValueError:

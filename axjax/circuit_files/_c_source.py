@@ -10,7 +10,9 @@ _NOT_CODE = re.compile(
     r"/\*.*?(?:\*/|\Z)|//[^\n]*|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'", re.DOTALL
 )
 _DIRECTIVE = re.compile(r"^[ \t]*#(?:[^\n\\]|\\.|\\\n)*", re.MULTILINE | re.DOTALL)
-_FUNCTION = re.compile(r"([A-Za-z_][\w\s]*?)\b([A-Za-z_]\w*)\s*\(([^(){};]*)\)\s*\{")
+_PARAMETERS = re.compile(r"\(([^(){};]*)\)\s*\{")
+_HEAD = re.compile(r"([A-Za-z_][\w\s]*?)\b([A-Za-z_]\w*)\s*\Z")
+_LONGEST_HEAD = 200  # characters of a function's result type and name
 _STORAGE = {"static", "inline", "extern", "__inline", "__inline__", "const", "register"}
 
 
@@ -38,10 +40,12 @@ def functions_of_two(text: str) -> dict[str, Function]:
     """Functions that take two plain values, by name, in the file's order."""
     found = {}
     code = _top_level(without_comments(text))
-    for result, name, parameters in _FUNCTION.findall(code):
-        types = [_type_of(p) for p in parameters.split(",")]
-        if len(types) == 2 and all(types):
-            found[name] = Function(name, _words(result), (types[0], types[1]))
+    for match in _PARAMETERS.finditer(code):
+        start = max(match.start() - _LONGEST_HEAD, 0)
+        head = _HEAD.search(re.split(r"[^\w\s]", code[start : match.start()])[-1])
+        types = [_type_of(parameter) for parameter in match[1].split(",")]
+        if head and len(types) == 2 and all(types):
+            found[head[2]] = Function(head[2], _words(head[1]), (types[0], types[1]))
     return found
 
 

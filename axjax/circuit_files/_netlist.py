@@ -24,11 +24,13 @@ class Gate:
         output: name of the signal it drives.
         inputs: names of the signals it reads.
         function: takes the inputs' signals and the signal that is all ones.
+        cost: about how many operations on signals it takes.
     """
 
     output: str
     inputs: tuple[str, ...]
     function: Callable[[Sequence[Signal], Signal], Signal]
+    cost: int = 1
 
 
 @dataclasses.dataclass(frozen=True)

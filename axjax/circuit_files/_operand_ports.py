@@ -7,7 +7,9 @@ import re
 from collections.abc import Sequence
 
 # a[3], a<3>, a(3), a_3_, a_3, a3: a name and the position of the bit.
-_INDEXED = re.compile(r"^(.*?)(?:\[(\d+)\]|<(\d+)>|\((\d+)\)|_(\d+)_|_?(\d+))$")
+_INDEXED = re.compile(
+    r"^(.*?)(?:\[(\d{1,6})\]|<(\d{1,6})>|\((\d{1,6})\)|_(\d{1,6})_|_?(\d{1,6}))$"
+)
 
 Words = dict[str, tuple[str, ...]]
 """Wires by word, least significant first; words in the order in which they appear."""

@@ -11,8 +11,8 @@ from axjax.circuit_files._c_source import without_comments
 from axjax.tables._raw_table import RawTable
 
 _ARRAY = re.compile(r"\b([A-Za-z_]\w*)\s*((?:\[[^\[\]]*\]\s*)+)=\s*\{")
-_NUMBER = re.compile(r"([-+]?)\s*(0[xX][0-9a-fA-F]+|\d+)[uUlL]*")
-_SHORTEST = 16  # a table has at least 2-bit operands
+_NUMBER = re.compile(r"([-+]?)\s{0,9}(0[xX][0-9a-fA-F]{1,16}|\d{1,19})[uUlL]{0,3}(?![\w.])")
+_SHORTEST = 16  # entries of a table with 2-bit operands
 
 
 def read_c_array(text: str, path: str) -> RawTable:
@@ -29,7 +29,9 @@ def read_c_array(text: str, path: str) -> RawTable:
     for match in _ARRAY.finditer(code):
         body = _braced(code, match.end())
         tables[match[1]] = (re.findall(r"\[([^\]]*)\]", match[2]), body)
-    tables = {name: table for name, table in tables.items() if table[1].count(",") + 1 >= 16}
+    tables = {
+        name: table for name, table in tables.items() if table[1].count(",") + 1 >= _SHORTEST
+    }
     if len(tables) != 1:
         raise ValueError(
             f"load: a C header holds one table, got {', '.join(tables) or 'none'} in "

@@ -151,7 +151,7 @@ def _kind_of(content: bytes) -> str | None:
         return "verilog"
     if "{" in text:
         return "c"
-    return "text" if re.match(r"\s*(?:(?:#|//).*\s+)*-?\d+[\s,;]", text) else None
+    return "text" if re.match(r"\s*(?:(?:#|//)[^\n]*\n\s*)*-?\d+[\s,;]", text) else None
 
 
 def _raw_table(kind: str, content: bytes, path: str, bits: tuple[int, int] | None) -> RawTable:
