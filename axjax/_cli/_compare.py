@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from axjax._cli._columns import FORMATS, shown
-from axjax._cli._usage import UsageError, need
+from axjax._cli._usage import UsageError, cannot_write, need
 
 _AGAINST = ("power", "MAE%", "WCE%", "MRE%", "EP%")
 _SUFFIXES = (".html", ".png", ".svg", ".pdf")
@@ -82,9 +82,6 @@ def run(options: argparse.Namespace) -> int:
     try:
         write_comparison(options.out, rows, against, title)
     except OSError as error:
-        raise UsageError(
-            f"{function}: a comparison goes where it can be written, got "
-            f"out={str(options.out)!r}: {error.strerror}. Pass another --out."
-        ) from error
+        raise cannot_write(function, options.out, error) from error
     print(f"Wrote {options.out}.", file=sys.stderr)
     return 0

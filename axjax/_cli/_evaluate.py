@@ -11,7 +11,7 @@ from typing import Any
 import axjax
 from axjax._cli import _network
 from axjax._cli._columns import aligned
-from axjax._cli._usage import UsageError, check_engine, load
+from axjax._cli._usage import UsageError, cannot_write, check_engine, load
 from axjax.tables import manifest
 
 _EXAMPLES = """\
@@ -119,10 +119,7 @@ def _write(function: str, path: pathlib.Path, results: Any) -> None:
     try:
         results.write(path)
     except OSError as error:
-        raise UsageError(
-            f"{function}: results go where they can be written, got out={str(path)!r}: "
-            f"{error.strerror}. Pass another --out."
-        ) from error
+        raise cannot_write(function, path, error) from error
 
 
 class _Bar:

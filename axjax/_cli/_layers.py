@@ -13,7 +13,7 @@ import numpy as np
 
 import axjax
 from axjax._cli import _network
-from axjax._cli._usage import UsageError, check_engine, read
+from axjax._cli._usage import UsageError, cannot_write, check_engine, read
 from axjax.tables._write_whole import write_whole
 
 _EXAMPLES = """\
@@ -78,9 +78,6 @@ def run(options: argparse.Namespace) -> int:
     try:
         write_whole(options.codes, content.getvalue())
     except OSError as error:
-        raise UsageError(
-            f"{function}: codes go where they can be written, got codes="
-            f"{str(options.codes)!r}: {error.strerror}. Choose another place."
-        ) from error
+        raise cannot_write(function, options.codes, error) from error
     print(f"Wrote {options.codes}.", file=sys.stderr)
     return 0

@@ -17,7 +17,7 @@ import numpy as np
 import axjax
 from axjax._cli import _reading_options
 from axjax._cli._columns import FORMATS, aligned, figure, shown
-from axjax._cli._usage import UsageError, need, read
+from axjax._cli._usage import UsageError, cannot_write, need, read
 from axjax.tables import imported, library_folder, manifest
 
 _DESCRIPTION = """\
@@ -321,7 +321,7 @@ def _plot(options: argparse.Namespace) -> int:
     try:
         write_picture(path, multiplier, total)
     except OSError as error:
-        raise _cannot_write(function, path, error) from error
+        raise cannot_write(function, path, error) from error
     print(f"Wrote {path}.", file=sys.stderr)
     return 0
 
@@ -337,7 +337,7 @@ def _write(
     try:
         axjax.save(path, multiplier, format=format)
     except OSError as error:
-        raise _cannot_write(function, path, error) from error
+        raise cannot_write(function, path, error) from error
     except ValueError as error:
         raise UsageError(f"{function}: {error}") from error
     print(f"Wrote {path}.", file=sys.stderr)
@@ -349,13 +349,6 @@ def _check_free(function: str, path: pathlib.Path, force: bool) -> None:
             f"{function}: nothing is overwritten unasked, got {str(path)!r}, which exists. "
             "Choose another name, or pass --force to replace a file."
         )
-
-
-def _cannot_write(function: str, path: pathlib.Path, error: OSError) -> UsageError:
-    return UsageError(
-        f"{function}: a file goes where it can be written, got {str(path)!r}: "
-        f"{error.strerror or error}. Choose another place."
-    )
 
 
 def _terms(multiplier: axjax.Multiplier) -> int | None:

@@ -79,6 +79,14 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
+def cannot_write(function: str, path: pathlib.Path, error: OSError) -> UsageError:
+    """For a file that could not be written."""
+    return UsageError(
+        f"{function}: a file goes where it can be written, got {str(path)!r}: "
+        f"{error.strerror or error}. Choose another place."
+    )
+
+
 def make_folder(function: str, folder: pathlib.Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from axjax._code_type import CodeType
 from axjax._multiplier import Multiplier, Pair
-from axjax.circuits._operands import canonical_name, checked, code_types
+from axjax.circuits._operands import canonical_name, checked, checked_columns, code_types
 from axjax.circuits._sign_magnitude import from_unsigned
 
 
@@ -39,14 +39,11 @@ def truncated(bits: Pair = 8, *, columns: int, signed: bool = False) -> Multipli
     IEEE Transactions on Computers C-22, 1973.
     """
     activation, weight = code_types(bits, signed)
-    columns = checked(
+    columns = checked_columns(
         "truncated",
-        "columns is how many columns of the partial-product array to drop",
-        "columns",
+        "how many columns of the partial-product array to drop",
         columns,
-        0,
         activation.bits + weight.bits - 1,
-        "Pass 0 for the exact multiplier.",
     )
 
     def product(x: np.ndarray, w: np.ndarray) -> np.ndarray:

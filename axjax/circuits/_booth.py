@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from axjax._multiplier import Multiplier, Pair
-from axjax.circuits._operands import canonical_name, checked, code_types
+from axjax.circuits._operands import canonical_name, checked_columns, code_types
 
 
 def booth(bits: Pair = 8, *, columns: int, signed: bool = True) -> Multiplier:
@@ -32,14 +32,8 @@ def booth(bits: Pair = 8, *, columns: int, signed: bool = True) -> Multiplier:
     """
     activation, weight = code_types(bits, signed)
     width = activation.bits + weight.bits
-    columns = checked(
-        "booth",
-        "columns is how many columns of the array to drop",
-        "columns",
-        columns,
-        0,
-        width - 1,
-        "Pass 0 for the exact multiplier.",
+    columns = checked_columns(
+        "booth", "how many columns of the array to drop", columns, width - 1
     )
 
     def product(x: np.ndarray, w: np.ndarray) -> np.ndarray:

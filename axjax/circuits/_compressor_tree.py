@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from axjax._multiplier import Multiplier, Pair
-from axjax.circuits._operands import checked, code_types
+from axjax.circuits._operands import checked_columns, code_types
 from axjax.circuits._sign_magnitude import from_unsigned
 
 
@@ -40,14 +40,8 @@ def compressor_tree(bits: Pair = 8, *, columns: int, signed: bool = False) -> Mu
     """
     activation, weight = code_types(bits, signed)
     width = activation.bits + weight.bits
-    columns = checked(
-        "compressor_tree",
-        "columns is how many columns have approximate compressors",
-        "columns",
-        columns,
-        0,
-        width,
-        "Pass 0 for the exact multiplier.",
+    columns = checked_columns(
+        "compressor_tree", "how many columns have approximate compressors", columns, width
     )
 
     def product(x: np.ndarray, w: np.ndarray) -> np.ndarray:

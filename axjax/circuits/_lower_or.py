@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from axjax._multiplier import Multiplier, Pair
-from axjax.circuits._operands import checked, code_types
+from axjax.circuits._operands import checked_columns, code_types
 from axjax.circuits._sign_magnitude import from_unsigned
 
 
@@ -30,14 +30,11 @@ def lower_or(bits: Pair = 8, *, columns: int, signed: bool = False) -> Multiplie
     Transactions on Circuits and Systems I 57(4), 2010 (the adder).
     """
     activation, weight = code_types(bits, signed)
-    columns = checked(
+    columns = checked_columns(
         "lower_or",
-        "columns is how many columns are OR-ed in place of added",
-        "columns",
+        "how many columns are OR-ed in place of added",
         columns,
-        0,
         activation.bits + weight.bits - 1,
-        "Pass 0 for the exact multiplier.",
     )
 
     def product(x: np.ndarray, w: np.ndarray) -> np.ndarray:

@@ -44,6 +44,12 @@ def checked(
     return number
 
 
+def checked_columns(function: str, rule: str, columns: Any, most: int) -> int:
+    """`columns` as an int from 0, which stands for the exact multiplier, to `most`."""
+    advice = "Pass 0 for the exact multiplier."
+    return checked(function, f"columns is {rule}", "columns", columns, 0, most, advice)
+
+
 def leading_one(operand: np.ndarray) -> np.ndarray:
     """Position of the highest bit that is set; -1 for zero.
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from axjax._multiplier import Multiplier, Pair
-from axjax.circuits._operands import checked, code_types
+from axjax.circuits._operands import checked_columns, code_types
 from axjax.circuits._sign_magnitude import from_unsigned
 
 _EXACT = np.multiply.outer(np.arange(4), np.arange(4))
@@ -74,14 +74,11 @@ def recursive(
     """
     activation, weight = code_types(bits, signed)
     table = _block("recursive", block)
-    columns = checked(
+    columns = checked_columns(
         "recursive",
-        "columns is how many low columns have approximate blocks",
-        "columns",
+        "how many low columns have approximate blocks",
         columns,
-        0,
         activation.bits + weight.bits,
-        "Pass 0 for the exact multiplier.",
     )
     return from_unsigned(
         lambda x, w: _composed(x, w, activation.bits, weight.bits, table, columns),

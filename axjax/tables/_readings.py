@@ -60,7 +60,7 @@ def readings(multiplier: Multiplier) -> list[Reading]:
     >>> import axjax
     >>> first, best, *_ = axjax.readings(axjax.load("mul8s_trunc4"))
     >>> first.mae, str(best), best.mae > 1000
-    (12.25, 'signed x unsigned, codes in order of pattern', True)
+    (12.25, 'signed x signed, codes in order of value', True)
     """
     signed = (multiplier.activation.signed, multiplier.weight.signed)
     return all_readings(multiplier.products(), signed, "pattern")
