@@ -133,7 +133,6 @@ def _computed_once(parameters: QuantizationParameters) -> QuantizationParameters
 _emulated_product.defvjp(_forward, _backward)
 
 _compiled = jax.jit(_emulated_product, static_argnums=(0, 1, 2))
-_compiled_codes = jax.jit(_codes, static_argnums=0)
 
 
 def emulated_product(
@@ -166,10 +165,18 @@ def emulated_product(
 
 def _count(operation, lhs, rhs, multiplier, quantization):
     """Counts the codes that `_emulated_product` makes of the same operands."""
-    x, _, *codes = _compiled_codes(operation, lhs, rhs, multiplier, quantization)
+    lhs_codes, rhs_codes, pad_code = _codes_to_count(
+        operation, lhs, rhs, multiplier, quantization
+    )
     geometry = operation.geometry(lhs.shape, rhs.shape)
     kinds = (multiplier.activation, multiplier.weight)
-    record(operation.name, *kinds, *codes, jnp.reshape(x.zero_point, ()), geometry)
+    record(operation.name, *kinds, lhs_codes, rhs_codes, pad_code, geometry)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _codes_to_count(operation, lhs, rhs, multiplier, quantization):
+    x, _, lhs_codes, rhs_codes = _codes(operation, lhs, rhs, multiplier, quantization)
+    return lhs_codes, rhs_codes, jnp.reshape(jnp.asarray(x.zero_point), ())
 
 
 def _no_gradient(leaf: jax.Array) -> Any:
