@@ -32,6 +32,14 @@ constexpr int kMaxLanes = 32;
 enum LaneMode { kWide, kSplitEach, kSplitPairs, kSplitFours, kLaneModes };
 constexpr int RowsPerSplit(int mode) { return mode == kWide ? 4 : 1 << (mode - 1); }
 
+// Some kernels read the odd lanes of a sum of rows as signed (Kernels::signed_odd):
+// then one row of each sum is expanded with the upper bit of its odd lanes inverted,
+// which makes the sum smaller by kSignedBias.
+constexpr uint32_t kSignedBias = 1 << 15;
+constexpr bool HasSignedRow(int mode, int position) {
+  return mode == kSplitEach || (mode == kSplitPairs && position % 2 == 0);
+}
+
 // 32-bit accumulators per walker: `all` for each word of a row, then `odd`.
 constexpr int Accumulators(int mode, int row_bytes) {
   return mode == kWide ? row_bytes / 4 : row_bytes / 2;
@@ -90,14 +98,16 @@ struct ColumnsArgs {
 struct Kernels {
   // Bytes of the machine's vectors that the kernels use.
   int vector_bytes;
+  bool signed_odd;
   // [mode][width][codes of the depth positions are consecutive bytes]
   void (*rows[kLaneModes][kWidths][2])(const RowsArgs&);
   // [mode is kWide][width]
   void (*finish[2][kWidths])(const FinishArgs&);
   // [entries are 32 bits][width]. Rows [first, last) of one block position; the lanes'
-  // columns have 256 entries each; first and last are multiples of 8.
+  // columns have 256 entries each; first and last are multiples of 8. `flip` is
+  // exclusive-or'ed to every word.
   void (*expand[2][kWidths])(const void* const* columns, int first, int last,
-                             char* table);
+                             uint32_t flip, char* table);
   void (*direct[kEntryKinds])(const DirectArgs&);
   // Least and greatest code of each of `channels` channels, at least 16, of `pixels`
   // consecutive pixels: lowers low[c] and raises high[c].
@@ -113,6 +123,9 @@ namespace avx2 {
 extern const Kernels kKernels;
 }
 namespace avx512 {
+extern const Kernels kKernels;
+}
+namespace avx512vnni {
 extern const Kernels kKernels;
 }
 
