@@ -154,14 +154,14 @@ class JobRunner {
         lane_columns[l] = lane < job_.lanes ? columns.Column(codes[j][lane])
                                             : static_cast<const void*>(zeros);
       }
-      uint32_t flip = 0;
-      if (kernels_.signed_odd && HasSignedRow(mode, j)) {
-        flip = kSignedBias << 16;
+      uint32_t less = 0;
+      if (kernels_.signed_halves && HasSignedRow(mode, j)) {
+        less = kSignedBias << 16;
         for (int l = words; l < row_lanes; ++l) lane_bias_[l] += kSignedBias;
       }
       const CodeRange range = problem_.walkers.range(job_.group, block.first + j);
       kernels_.expand[columns.wide][width_](
-          lane_columns, range.low / 8 * 8, range.high / 8 * 8 + 8, flip,
+          lane_columns, range.low / 8 * 8, range.high / 8 * 8 + 8, less, row_bytes,
           table + static_cast<int64_t>(j) * kRowStride * row_bytes);
     }
     return mode;
