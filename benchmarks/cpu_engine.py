@@ -16,8 +16,6 @@ Depthwise shapes have no loops: published emulators run them as one matrix produ
 import argparse
 import concurrent.futures
 import ctypes
-import datetime
-import importlib.metadata
 import json
 import math
 import os
@@ -29,6 +27,7 @@ import tempfile
 import time
 
 import numpy as np
+from record import write_record
 
 HERE = pathlib.Path(__file__).parent
 # input, kernel, stride, groups
@@ -249,22 +248,6 @@ def measure(options):
     json.dump(results, sys.stdout)
 
 
-def cpu_name():
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            fields = dict(map(str.strip, line.split(":", 1)) for line in file if ":" in line)
-        keys = ("model name", "cpu family", "model")
-        return ", ".join(f"{k} {fields[k]}" for k in keys if k in fields)
-    except OSError:
-        return platform.processor()
-
-
-def commit():
-    git = ["git", "rev-parse", "--short", "HEAD"]
-    done = subprocess.run(git, capture_output=True, text=True, check=False, cwd=HERE)
-    return done.stdout.strip() or None
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, help="JSON file for the results")
@@ -292,18 +275,7 @@ def main():
         )
         results[name] = json.loads(child.stdout)
     if options.out:
-        versions = {p: importlib.metadata.version(p) for p in ("jax", "jaxlib", "numpy")}
-        record = {
-            "cpu": cpu_name(),
-            "cores": len(cores),
-            "python": platform.python_version(),
-            **versions,
-            "commit": commit(),
-            "date": datetime.date.today().isoformat(),
-            "products_per_second": results,
-        }
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        write_record(options.out, {"cores": len(cores), "products_per_second": results})
 
 
 if __name__ == "__main__":
