@@ -401,9 +401,7 @@ def _nan_if_operand_has(
     if not jnp.issubdtype(x.dtype, jnp.inexact) or x.size == 0:
         return parameters
     # The greatest value is NaN if any is; XLA finds it faster than it looks for NaN.
-    has_nan = lax.stop_gradient(jnp.isnan(x.max()))
-    scale = jnp.where(has_nan, jnp.nan, parameters.scale)
-    return dataclasses.replace(parameters, scale=scale)
+    return dataclasses.replace(parameters, has_nan=lax.stop_gradient(jnp.isnan(x.max())))
 
 
 def _along_channels(
