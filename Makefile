@@ -5,7 +5,7 @@ AXJAX_CUDA ?= OFF
 BUILD := build/develop-$(shell $(PYTHON) -c 'import sys; print("%d%d" % sys.version_info[:2])')
 CPP := $(shell git ls-files '*.h' '*.cc' '*.cu' '*.cuh')
 
-.PHONY: develop format lint test
+.PHONY: develop format lint test test-cpp
 
 develop:
 	cmake -S . -B $(BUILD) -G Ninja -DAXJAX_CUDA=$(AXJAX_CUDA) \
@@ -29,3 +29,12 @@ lint:
 
 test:
 	$(PYTHON) -m pytest
+
+# The CPU kernels by themselves: on 500 random shapes, and on a few under sanitizers, which
+# make them 20 times slower.
+test-cpp: test-cpp-none test-cpp-address,undefined test-cpp-thread
+test-cpp-%:
+	cmake -S tests/cpp -B build/test-cpp-$* -G Ninja -DAXJAX_SANITIZE=$(patsubst none,,$*) \
+	  -DAXJAX_TEST_CASES=$(if $(filter none,$*),500,15)
+	cmake --build build/test-cpp-$*
+	ctest --test-dir build/test-cpp-$* --output-on-failure

@@ -167,7 +167,8 @@ def pair_counts(
     times that of its weights, over all outputs.
     """
     groups = geometry.feature_group_count
-    padded = _padded(lhs & 255, pad_code & 255, geometry)
+    lhs, rhs = (np.asarray(codes).astype(np.int64) & 255 for codes in (lhs, rhs))
+    padded = _padded(lhs, int(pad_code) & 255, geometry)
     shape = geometry.output_shape(lhs.shape, rhs.shape)
     channels, outputs = lhs.shape[-1], rhs.shape[-1] // groups
     pixels = math.prod(shape[:-1])

@@ -8,7 +8,6 @@ Convolution and matrix product differ in how operands are laid out, and in nothi
 from __future__ import annotations
 
 import abc
-import dataclasses
 import functools
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 from jax import lax
 
 from axjax._code_counts import counting, record
+from axjax._code_type import CodeType
 from axjax._geometry import SPATIAL, ConvGeometry, depth
 from axjax._lut_conv import sum_products
 from axjax._manual_axes import vary_together
@@ -70,8 +70,8 @@ def _emulated_product(
     geometry = operation.geometry(lhs.shape, rhs.shape)
     sums = sum_products(
         operation.name,
-        lhs_codes.astype(_code_dtype(multiplier.activation.signed)),
-        rhs_codes.astype(_code_dtype(multiplier.weight.signed)),
+        lhs_codes,
+        rhs_codes,
         multiplier,
         geometry,
         pad_code=jnp.reshape(x.zero_point, ()),
@@ -89,8 +89,9 @@ def _emulated_product(
 def _codes(operation, lhs, rhs, multiplier, quantization):
     """Parameters of both operands, and their codes in canonical layout."""
     x, w = _parameters(operation, lhs, rhs, multiplier, quantization)
-    lhs_codes = operation.canonical_lhs(x.quantize(lhs))
-    return x, w, lhs_codes, operation.canonical_rhs(w.quantize(rhs))
+    lhs_codes = operation.canonical_lhs(_as_bytes(x.quantize(lhs), multiplier.activation))
+    rhs_codes = operation.canonical_rhs(_as_bytes(w.quantize(rhs), multiplier.weight))
+    return x, w, lhs_codes, rhs_codes
 
 
 def _forward(operation, dtype, engine, lhs, rhs, multiplier, quantization):
@@ -113,21 +114,10 @@ def _backward(operation, dtype, engine, residuals, cotangent):
 
 
 def _parameters(operation, lhs, rhs, multiplier, quantization):
-    """How either operand becomes codes.
-
-    Behind a barrier: XLA would compute scales anew in every fusion that reads them, which
-    costs compilation more than it saves.
-    """
+    """How either operand becomes codes."""
     x = quantization.lhs.parameters(lhs, multiplier.activation, ())
     w = quantization.rhs.parameters(rhs, multiplier.weight, operation.rhs_channel_axes(rhs))
-    return _computed_once(x), _computed_once(w)
-
-
-def _computed_once(parameters: QuantizationParameters) -> QuantizationParameters:
-    if isinstance(parameters.zero_point, int):
-        return dataclasses.replace(parameters, scale=lax.optimization_barrier(parameters.scale))
-    scale, zero_point = lax.optimization_barrier((parameters.scale, parameters.zero_point))
-    return dataclasses.replace(parameters, scale=scale, zero_point=zero_point)
+    return x, w
 
 
 _emulated_product.defvjp(_forward, _backward)
@@ -186,8 +176,8 @@ def _no_gradient(leaf: jax.Array) -> Any:
     return np.zeros(leaf.shape, jax.dtypes.float0)
 
 
-def _code_dtype(signed: bool) -> Any:
-    return jnp.int8 if signed else jnp.uint8
+def _as_bytes(codes: jax.Array, code_type: CodeType) -> jax.Array:
+    return codes.astype(jnp.int8 if code_type.signed else jnp.uint8)
 
 
 def _per_output(operation: Operation, values: jax.Array | int) -> jax.Array:
@@ -215,7 +205,8 @@ def _zero_point_terms(
         sums = _window_sums(lhs_codes, x_zero, rhs_codes.shape, geometry)
         terms.append(-w_zero * sums)
     if not _is_zero(x.zero_point):
-        terms.append(-x_zero * rhs_codes.sum((0, 1, 2, 3), dtype=jnp.int32, keepdims=True))
+        sums = rhs_codes.sum((0, 1, 2, 3), dtype=jnp.int32, keepdims=True)
+        terms.append(-x_zero * sums)
     if len(terms) == 2:
         terms.append(depth(rhs_codes.shape) * x_zero * w_zero)
     return terms
@@ -230,26 +221,27 @@ def _window_sums(
 ) -> jax.Array:
     """Sum of the codes that each output reads: int32 `(N, D', H', W', O)`.
 
-    A window is a box, so the sum is taken along one dimension after the other.
+    A reduction over windows pads with nothing, so that it adds how far codes are from the pad
+    code. XLA fuses it with nothing: each sum is computed once and not for every channel.
     """
     groups = geometry.feature_group_count
     shape = geometry.output_shape(codes.shape, rhs_shape)
     if 0 in (*shape, *rhs_shape):
         return jnp.zeros(shape, jnp.int32)
+    pad_code = pad_code.astype(jnp.int32)
     per_group = codes.reshape(*codes.shape[:-1], groups, rhs_shape[-2])
-    sums = per_group.sum(-1, dtype=jnp.int32)
-    pad = pad_code.astype(jnp.int32) * per_group.shape[-1]
-    sums = lax.pad(sums, pad, geometry.padding_config())
-    for axis in range(SPATIAL):
-        size, taps = shape[axis + 1], rhs_shape[axis]
-        stride, dilation = geometry.window_strides[axis], geometry.rhs_dilation[axis]
-        parts = [
-            lax.slice_in_dim(
-                sums, k * dilation, k * dilation + (size - 1) * stride + 1, stride, axis + 1
-            )
-            for k in range(taps)
-        ]
-        sums = sum(parts[1:], start=parts[0])
+    sums = per_group.sum(-1, dtype=jnp.int32) - pad_code * rhs_shape[-2]
+    sums = lax.reduce_window(
+        sums,
+        np.int32(0),
+        lax.add,
+        (1, *rhs_shape[:SPATIAL], 1),
+        (1, *geometry.window_strides, 1),
+        ((0, 0), *zip(geometry.padding_low, geometry.padding_high, strict=True), (0, 0)),
+        (1, *geometry.lhs_dilation, 1),
+        (1, *geometry.rhs_dilation, 1),
+    )
+    sums += pad_code * depth(rhs_shape)
     return jnp.repeat(sums, rhs_shape[-1] // groups, axis=-1)
 
 

@@ -177,7 +177,8 @@ class CurrentRange(Quantizer):
         else:
             low = x.min(axes, keepdims=True)
             high = x.max(axes, keepdims=True)
-        return _parameters_of_range(low, high, code_type, self.symmetric, self.include_zero)
+        found = _parameters_of_range(low, high, code_type, self.symmetric, self.include_zero)
+        return dataclasses.replace(found, has_nan=_has_nan(x, axes))
 
 
 @_pytree("low", "high")
@@ -367,13 +368,26 @@ def _parameters_of_range(
     if code_type.signed if symmetric is None else symmetric:
         steps = (code_type.max - code_type.min - 1) // 2
         zero = code_type.min + 1 + steps
-        scale = _scale(jnp.maximum(-low, high), steps)
+        scale = _computed_once(_scale(jnp.maximum(-low, high), steps))
         return QuantizationParameters(scale, zero, zero - steps, zero + steps)
-    scale = _scale(high - low, code_type.max - code_type.min)
+    scale = _computed_once(_scale(high - low, code_type.max - code_type.min))
     zero_point = jnp.clip(
         code_type.min + nearest_multiple(-low, scale), code_type.min, code_type.max
     )
+    zero_point = _computed_once(zero_point)
     return QuantizationParameters(scale, zero_point, code_type.min, code_type.max)
+
+
+def _computed_once(values: jax.Array) -> jax.Array:
+    """The same values, which XLA does not compute anew for each element that they scale.
+
+    On a CPU it fuses whatever goes element by element into all that uses it, and drops
+    optimization barriers before; but not sums over windows, such as of values and zeros.
+    """
+    pairs = jnp.stack([values, jnp.zeros_like(values)])
+    zero = np.zeros((), values.dtype)
+    window = (2, *[1] * values.ndim)
+    return lax.reduce_window(pairs, zero, lax.add, window, window, "VALID")[0]
 
 
 def _scale(width: jax.Array, steps: int) -> jax.Array:
@@ -385,9 +399,14 @@ def _scale(width: jax.Array, steps: int) -> jax.Array:
 def _nan_if_operand_has(
     x: jax.Array, parameters: QuantizationParameters
 ) -> QuantizationParameters:
-    if not jnp.issubdtype(x.dtype, jnp.inexact):
+    if not jnp.issubdtype(x.dtype, jnp.inexact) or x.size == 0:
         return parameters
-    return dataclasses.replace(parameters, has_nan=lax.stop_gradient(jnp.isnan(x).any()))
+    return dataclasses.replace(parameters, has_nan=_has_nan(x))
+
+
+def _has_nan(x: jax.Array, axes: tuple[int, ...] | None = None) -> jax.Array:
+    """Whether there is a NaN. `max` does not tell: XLA's on CPUs loses it in large arrays."""
+    return lax.stop_gradient(jnp.isnan(x).any(axes, keepdims=axes is not None))
 
 
 def _along_channels(

@@ -125,6 +125,23 @@ def test_bad_values_are_seen_and_not_hidden():
     )
 
 
+@pytest.mark.parametrize("quantizer", [CurrentRange(), GivenRange(-1.0, 1.0), FixedScale()])
+def test_one_nan_is_found_in_a_large_operand(quantizer, rng):
+    """XLA's greatest value of a large array on a CPU is not NaN where one value is."""
+    for position in rng.integers(0, 1 << 16, 5):
+        x = rng.normal(size=1 << 16).astype(np.float32)
+        assert np.isfinite(parameters(quantizer, x).real_scale).all()
+        x[position] = np.nan
+        assert np.isnan(parameters(quantizer, x).real_scale).all()
+
+
+def test_a_nan_in_one_output_channel_leaves_the_others():
+    kernel = np.ones((3, 3, 4, 5), np.float32)
+    kernel[1, 1, 2, 3] = np.nan
+    found = CurrentRange(per_channel=True).parameters(jnp.asarray(kernel), S8, (3,))
+    np.testing.assert_array_equal(np.isnan(found.real_scale).ravel(), np.arange(5) == 3)
+
+
 def test_tiny_ranges_keep_a_normal_scale():
     found = parameters(CurrentRange(), [0.0, 1e-37])
     assert float(found.scale[0]) == 2.0**-100

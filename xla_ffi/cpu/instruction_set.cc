@@ -40,6 +40,8 @@ const char* Name(InstructionSet set) {
       return "avx2";
     case InstructionSet::kAvx512:
       return "avx512";
+    case InstructionSet::kAvx512Vnni:
+      return "avx512vnni";
     default:
       return "baseline";
   }
@@ -58,6 +60,8 @@ std::vector<InstructionSet> AvailableInstructionSets() {
       __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl");
   if (v3 && v4) sets.push_back(InstructionSet::kAvx512);
+  if (v3 && v4 && __builtin_cpu_supports("avx512vnni"))
+    sets.push_back(InstructionSet::kAvx512Vnni);
 #endif
   return sets;
 }
@@ -85,6 +89,8 @@ const Kernels& CurrentKernels() {
       return avx2::kKernels;
     case InstructionSet::kAvx512:
       return avx512::kKernels;
+    case InstructionSet::kAvx512Vnni:
+      return avx512vnni::kKernels;
 #endif
     default:
       return baseline::kKernels;

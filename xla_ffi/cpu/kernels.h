@@ -32,6 +32,14 @@ constexpr int kMaxLanes = 32;
 enum LaneMode { kWide, kSplitEach, kSplitPairs, kSplitFours, kLaneModes };
 constexpr int RowsPerSplit(int mode) { return mode == kWide ? 4 : 1 << (mode - 1); }
 
+// Where Kernels::signed_halves, sums of rows are read as signed: kSignedBias less than
+// the unsigned sums. In the modes kSplitEach and kSplitPairs of `rows`, these are the
+// odd lanes only, and the bias is taken from one row of each sum when it is expanded.
+constexpr uint32_t kSignedBias = 1 << 15;
+constexpr bool HasSignedRow(int mode, int position) {
+  return mode == kSplitEach || (mode == kSplitPairs && position % 2 == 0);
+}
+
 // 32-bit accumulators per walker: `all` for each word of a row, then `odd`.
 constexpr int Accumulators(int mode, int row_bytes) {
   return mode == kWide ? row_bytes / 4 : row_bytes / 2;
@@ -45,6 +53,24 @@ struct RowsArgs {
   int64_t walkers;
   int depth;   // positions, up to kBlockDepth
   bool first;  // the accumulators start from zero
+  uint32_t* accumulators;
+};
+
+// For lanes that are consecutive positions (shared_taps.h): each walker adds, for each
+// depth position k, `vectors` vectors at tables[k] + codes[k][walker] * row_bytes,
+// which need no alignment. Accumulators of a walker: `all` of each vector, then `odd`;
+// but where signed_halves, sums of the even lanes, then of the odd lanes, each of them
+// kSignedBias too small for every RowsPerSplit rows: then the bias is taken in equal
+// parts from all rows.
+constexpr int kMaxShiftVectors = 7;
+struct ShiftedRowsArgs {
+  const char* const* tables;
+  const uint8_t* const* codes;
+  int64_t row_bytes;
+  int depth;
+  int vectors;  // 1 to shift_vectors
+  int64_t walkers;
+  bool first;
   uint32_t* accumulators;
 };
 
@@ -87,23 +113,44 @@ struct ColumnsArgs {
   int64_t sums_stride;
 };
 
+// Primitives on columns of 256 entries. `bases` are subtracted first, modulo 2^32.
+struct ColumnSpan {
+  int32_t low;
+  uint32_t span;
+};
+
 struct Kernels {
   // Bytes of the machine's vectors that the kernels use.
   int vector_bytes;
+  bool signed_halves;
   // [mode][width][codes of the depth positions are consecutive bytes]
   void (*rows[kLaneModes][kWidths][2])(const RowsArgs&);
+  // [mode]; as many vectors at once as registers hold.
+  void (*shifted_rows[kLaneModes])(const ShiftedRowsArgs&);
+  int shift_vectors;
   // [mode is kWide][width]
   void (*finish[2][kWidths])(const FinishArgs&);
-  // [entries are 32 bits][width]. Rows [first, last) of one block position; the lanes'
-  // columns have 256 entries each; first and last are multiples of 8.
+  // [entries are 32 bits][width]. Rows first, ..., last - 1, both multiples of 8, of
+  // one depth position, `stride` bytes apart; each lane's column has 256 entries.
+  // `flip` is exclusive-or'ed to every word.
   void (*expand[2][kWidths])(const void* const* columns, int first, int last,
-                             char* table);
+                             uint32_t less, int64_t stride, char* table);
   void (*direct[kEntryKinds])(const DirectArgs&);
   // Least and greatest code of each of `channels` channels, at least 16, of `pixels`
   // consecutive pixels: lowers low[c] and raises high[c].
   void (*ranges)(const uint8_t* codes, int64_t pixels, int64_t channels, uint8_t* low,
                  uint8_t* high);
   void (*columns)(const ColumnsArgs&);
+  // Least entry and span of entries first, ..., last.
+  ColumnSpan (*column_span)(const int32_t* column, const int32_t* bases, int first,
+                            int last);
+  // to[i] = column[i] - bases[i] - base, of 32 bits, or cut to 16.
+  void (*narrow_column)(const int32_t* column, const int32_t* bases, uint32_t base,
+                        uint16_t* to);
+  void (*wide_column)(const int32_t* column, const int32_t* bases, uint32_t base,
+                      uint32_t* to);
+  // sums[i] += weight * column[i].
+  void (*add_column)(const int32_t* column, float weight, float* sums);
 };
 
 namespace baseline {
@@ -113,6 +160,9 @@ namespace avx2 {
 extern const Kernels kKernels;
 }
 namespace avx512 {
+extern const Kernels kKernels;
+}
+namespace avx512vnni {
 extern const Kernels kKernels;
 }
 

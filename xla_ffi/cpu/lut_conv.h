@@ -13,12 +13,10 @@ enum class ConvForm {
   kPixelsWalk,   // row_sums.h: many pixels
   kOutputsWalk,  // row_sums.h with the operands' roles exchanged: more outputs than
                  // pixels
+  kTapsShare,    // shared_taps.h: few pixels, many outputs, a window
   kDirect,       // lookups.h: a few pixels
   kColumns,      // lookups.h: a few outputs per group
 };
-
-// The form that is expected to take the least time.
-ConvForm ChooseForm(const ConvGeometry& geometry, bool wide_entries);
 
 // out[p, o] = sum over taps and channels of table[input code, kernel code].
 //
@@ -34,7 +32,8 @@ template <typename Entry>
 void LutConv(const ConvGeometry& geometry, const uint8_t* lhs, const uint8_t* rhs,
              const Entry* table, uint8_t pad_code, int32_t* out, Workers& workers);
 
-// The same in a given form, for tests and measurements.
+// The same in a given form, for tests and measurements. Where taps cannot be shared,
+// kTapsShare is kOutputsWalk.
 template <typename Entry>
 void LutConvInForm(ConvForm form, const ConvGeometry& geometry, const uint8_t* lhs,
                    const uint8_t* rhs, const Entry* table, uint8_t pad_code,

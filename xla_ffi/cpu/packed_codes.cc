@@ -62,6 +62,7 @@ PixelCodes::PixelCodes(const ConvGeometry& g, const uint8_t* lhs, uint8_t pad_co
     block_ = groups_per_block_ * channels_;
     blocks_per_group_ = 0;
   }
+  block_step_ = std::min<int64_t>(channels_, kChannelBlock);
   const int64_t height = axes_[1].source.size(), width = axes_[2].source.size();
   depth_offsets_.reserve(g.depth());
   kernel_rows_.reserve(g.depth());
@@ -206,42 +207,77 @@ CodeRange PixelCodes::range(int64_t group, int64_t k) const {
 
 void PixelCodes::Sum(int64_t group, const int32_t* values, uint32_t* sums,
                      Workers& workers) const {
-  // First over the channels of a position, then over the taps of a pixel.
-  std::unique_ptr<uint32_t[]> of_position(new uint32_t[positions_]);
+  // Over the channels of a position; over the taps along the last axis, for each packed
+  // row; then over the rows that an output row sees.
+  const ConvGeometry& g = geometry_;
+  const int64_t depth = axes_[0].source.size(), height = axes_[1].source.size(),
+                width = axes_[2].source.size(), out_w = g.out[2];
+  const int64_t rows = g.batch * depth * height;
+  std::unique_ptr<uint32_t[]> row_sums(new uint32_t[rows * out_w]);
   const uint8_t* const base = codes(group);
-  const int64_t jobs = Jobs(positions_, positions_ * channels_, workers);
+  const int64_t jobs = Jobs(rows, positions_ * channels_, workers);
   workers.ForEach(jobs, [&](int64_t job) {
-    for (int64_t i = positions_ * job / jobs; i < positions_ * (job + 1) / jobs; ++i) {
-      uint32_t sum = 0;
-      for (int64_t c0 = 0; c0 < channels_; c0 += kChannelBlock) {
-        const uint8_t* const at = base + (c0 / kChannelBlock * positions_ + i) * block_;
-        const int64_t n = std::min<int64_t>(kChannelBlock, channels_ - c0);
-        for (int64_t c = 0; c < n; ++c) sum += static_cast<uint32_t>(values[at[c]]);
-      }
-      of_position[i] = sum;
-    }
-  });
-  // The first depth positions, one for each tap, lie in the first block.
-  const int64_t step = std::min<int64_t>(channels_, kChannelBlock);
-  std::vector<int64_t> taps(geometry_.taps());
-  for (size_t tap = 0; tap < taps.size(); ++tap)
-    taps[tap] = depth_offsets_[tap * step] / block_;
-  const int64_t pixel_jobs = Jobs(count(), count() * geometry_.taps(), workers);
-  workers.ForEach(pixel_jobs, [&](int64_t job) {
-    constexpr int kAtOnce = 256;
-    int64_t offsets[kAtOnce];
-    const int64_t last = count() * (job + 1) / pixel_jobs;
-    for (int64_t p = count() * job / pixel_jobs; p < last; p += kAtOnce) {
-      const int64_t n = std::min<int64_t>(kAtOnce, last - p);
-      Offsets(p, n, offsets);
-      for (int64_t i = 0; i < n; ++i) {
-        const uint32_t* const at = of_position.get() + offsets[i] / block_;
+    std::vector<uint32_t> of_position(width);
+    for (int64_t row = rows * job / jobs; row < rows * (job + 1) / jobs; ++row) {
+      for (int64_t i = 0; i < width; ++i) {
         uint32_t sum = 0;
-        for (int64_t tap : taps) sum += at[tap];
-        sums[p + i] = sum;
+        for (int64_t c0 = 0; c0 < channels_; c0 += kChannelBlock) {
+          const uint8_t* const at =
+              base + (c0 / kChannelBlock * positions_ + row * width + i) * block_;
+          const int64_t n = std::min<int64_t>(kChannelBlock, channels_ - c0);
+          for (int64_t c = 0; c < n; ++c) sum += static_cast<uint32_t>(values[at[c]]);
+        }
+        of_position[i] = sum;
+      }
+      uint32_t* const to = row_sums.get() + row * out_w;
+      for (int64_t x = 0; x < out_w; ++x) {
+        const uint32_t* const from = of_position.data() + x * axes_[2].out_step;
+        uint32_t sum = 0;
+        for (int64_t k = 0; k < g.kernel[2]; ++k) sum += from[k * axes_[2].tap_step];
+        to[x] = sum;
       }
     }
   });
+  const int64_t out_rows = g.batch * g.out[0] * g.out[1],
+                out_jobs = Jobs(out_rows, count() * g.kernel[0] * g.kernel[1], workers);
+  workers.ForEach(out_jobs, [&](int64_t job) {
+    for (int64_t row = out_rows * job / out_jobs; row < out_rows * (job + 1) / out_jobs;
+         ++row) {
+      const int64_t n = row / (g.out[0] * g.out[1]), z = row / g.out[1] % g.out[0],
+                    y = row % g.out[1];
+      uint32_t* const to = sums + row * out_w;
+      std::fill(to, to + out_w, 0u);
+      for (int64_t k0 = 0; k0 < g.kernel[0]; ++k0)
+        for (int64_t k1 = 0; k1 < g.kernel[1]; ++k1) {
+          const int64_t slice =
+              n * depth + z * axes_[0].out_step + k0 * axes_[0].tap_step;
+          const uint32_t* const from =
+              row_sums.get() +
+              (slice * height + y * axes_[1].out_step + k1 * axes_[1].tap_step) * out_w;
+          for (int64_t x = 0; x < out_w; ++x) to[x] += from[x];
+        }
+    }
+  });
+}
+
+bool PixelCodes::TapsAreShifts() const {
+  for (int d = 0; d < 3; ++d)
+    if (geometry_.out[d] > 1 && axes_[d].out_step != 1) return false;
+  return true;
+}
+
+int64_t PixelCodes::Position(int64_t pixel) const {
+  int64_t offset;
+  Offsets(pixel, 1, &offset);
+  return offset / block_;
+}
+
+std::vector<int64_t> PixelCodes::TapShifts() const {
+  // The first depth positions, one for each tap, lie in the first block.
+  std::vector<int64_t> shifts(geometry_.taps());
+  for (size_t tap = 0; tap < shifts.size(); ++tap)
+    shifts[tap] = depth_offsets_[tap * block_step_] / block_;
+  return shifts;
 }
 
 void PixelCodes::LaneCodes(int64_t group, int64_t k, const int64_t* offsets, int count,

@@ -62,6 +62,20 @@ class PixelCodes {
   void LaneCodes(int64_t group, int64_t k, const int64_t* offsets, int count,
                  uint8_t* lane_codes) const;
 
+  // As lanes in the order of memory. Whether a tap is a shift: then the pixels from the
+  // first to the last lie on consecutive positions, with others in between, and every
+  // tap adds a constant to the position.
+  bool TapsAreShifts() const;
+  int64_t Position(int64_t pixel) const;
+  std::vector<int64_t> TapShifts() const;
+  int64_t positions() const { return positions_; }
+  // Codes of a channel of the group: one each position_bytes().
+  const uint8_t* ChannelCodes(int64_t group, int64_t channel) const {
+    return codes(group) + channel / block_step_ * positions_ * block_ +
+           channel % block_step_;
+  }
+  int64_t position_bytes() const { return block_; }
+
   // Row of the kernel as a matrix, (taps * channels) x outputs, of a depth position:
   // the order of summation goes through the taps of one block of channels after
   // another.
@@ -77,6 +91,7 @@ class PixelCodes {
   int64_t positions_;  // of a plane
   // Channels of a block: 16 of one group, or those of as many groups as 16 hold.
   int64_t block_;
+  int64_t block_step_;        // channels of a group in a block
   int64_t blocks_per_group_;  // 0 if a block holds groups
   int64_t groups_per_block_;  // 0 if a group holds blocks
   std::unique_ptr<uint8_t[]> packed_;

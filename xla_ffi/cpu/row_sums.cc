@@ -15,7 +15,7 @@ int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Walkers of a job. More would pay better for expanding, but their accumulators share
 // the second-level cache with the table block.
-constexpr int64_t kMaxWalkers = 8192;
+constexpr int64_t kMaxWalkers = 11264;
 // Depth positions whose tables fit together: then a few walkers at a time go through
 // all of them, and their accumulators stay in the first-level cache.
 constexpr int kResidentDepth = 32;
@@ -135,28 +135,41 @@ class JobRunner {
     const TableColumns& columns = problem_.columns;
     const int row_bytes = RowBytes(width_), words = row_bytes / 4,
               row_lanes = columns.wide ? words : 2 * words;
+    uint8_t codes[kMaxBlockDepth][kMaxLanes];
     uint32_t spans[kMaxBlockDepth] = {};
     for (int j = 0; j < block.depth; ++j) {
-      const int64_t k = block.first + j;
-      uint8_t codes[kMaxLanes];
-      problem_.lanes.LaneCodes(job_.group, k, lane_offsets_, job_.lanes, codes);
+      problem_.lanes.LaneCodes(job_.group, block.first + j, lane_offsets_, job_.lanes,
+                               codes[j]);
+      for (int l = 0; l < job_.lanes; ++l) {
+        lane_bias_[l] += columns.lane_base[codes[j][l]];
+        spans[j] = std::max(spans[j], columns.span[codes[j][l]]);
+      }
+    }
+    const int mode = Mode(spans);
+    for (int j = 0; j < block.depth; ++j) {
       const void* lane_columns[kMaxLanes];
       for (int l = 0; l < row_lanes; ++l) {
         // The halves of word i belong to lanes i and i + words.
         const int lane = columns.wide ? l : (l >> 1) + (l & 1) * words;
-        lane_columns[l] = lane < job_.lanes ? columns.Column(codes[lane])
+        lane_columns[l] = lane < job_.lanes ? columns.Column(codes[j][lane])
                                             : static_cast<const void*>(zeros);
       }
-      for (int l = 0; l < job_.lanes; ++l) {
-        lane_bias_[l] += columns.lane_base[codes[l]];
-        spans[j] = std::max(spans[j], columns.span[codes[l]]);
+      uint32_t less = 0;
+      if (kernels_.signed_halves && HasSignedRow(mode, j)) {
+        less = kSignedBias << 16;
+        for (int l = words; l < row_lanes; ++l) lane_bias_[l] += kSignedBias;
       }
-      const CodeRange range = problem_.walkers.range(job_.group, k);
+      const CodeRange range = problem_.walkers.range(job_.group, block.first + j);
       kernels_.expand[columns.wide][width_](
-          lane_columns, range.low / 8 * 8, range.high / 8 * 8 + 8,
+          lane_columns, range.low / 8 * 8, range.high / 8 * 8 + 8, less, row_bytes,
           table + static_cast<int64_t>(j) * kRowStride * row_bytes);
     }
-    if (columns.wide) return kWide;
+    return mode;
+  }
+
+  // The mode that adds most rows together of a block whose columns have these spans.
+  int Mode(const uint32_t* spans) const {
+    if (problem_.columns.wide) return kWide;
     for (int mode = kSplitFours; mode > kSplitEach; --mode) {
       const int together = RowsPerSplit(mode);
       bool fits = true;

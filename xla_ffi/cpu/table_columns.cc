@@ -2,26 +2,28 @@
 #include "cpu/table_columns.h"
 
 #include <algorithm>
-#include <cmath>
+#include <utility>
+
+#include "cpu/instruction_set.h"
 
 namespace axjax {
 namespace {
 
 constexpr uint32_t kMax16 = 65535;
 
-// Least and greatest entry of each column; differences that wrap are consistent as long
-// as every entry is shifted by the same amount.
-void FindSpans(const int32_t* columns, CodeRange codes, TableColumns* t) {
+void FindSpans(const int32_t* columns, const int32_t* bases, CodeRange codes,
+               TableColumns* t) {
+  const auto column_span = CurrentKernels().column_span;
   for (int lane = 0; lane < 256; ++lane) {
-    const int32_t* const column = columns + lane * 256;
-    int32_t low = column[codes.low], high = low;
-    for (int i = codes.low; i <= codes.high; ++i) {
-      low = std::min(low, column[i]);
-      high = std::max(high, column[i]);
-    }
-    t->lane_base[lane] = static_cast<uint32_t>(low);
-    t->span[lane] = static_cast<uint32_t>(high) - static_cast<uint32_t>(low);
+    const ColumnSpan span =
+        column_span(columns + lane * 256, bases, codes.low, codes.high);
+    t->lane_base[lane] = static_cast<uint32_t>(span.low);
+    t->span[lane] = span.span;
   }
+}
+
+uint32_t WidestSpan(const TableColumns& t) {
+  return *std::max_element(t.span, t.span + 256);
 }
 
 // About the span that the widest of many lanes has.
@@ -51,24 +53,24 @@ void FindWalkerBases(const int32_t* columns, const float* weights, CodeRange cod
   for (int lane = 0; lane < 256; ++lane) {
     if (weights[lane] == 0) continue;
     total += weights[lane];
-    const int32_t* const column = columns + lane * 256;
-    for (int i = 0; i < 256; ++i)
-      sums[i] += weights[lane] * static_cast<float>(column[i]);
+    CurrentKernels().add_column(columns + lane * 256, weights[lane], sums);
   }
-  // Of 31 bits, so that no average leaves int32 by rounding.
   for (int i = 0; i < 256; ++i) {
     const bool used = i >= codes.low && i <= codes.high && total > 0;
     const float mean = used ? sums[i] / total : 0;
-    bases[i] = static_cast<int32_t>(std::max(-1e9f, std::min(1e9f, mean)));
+    // So that no average leaves int32 by rounding.
+    bases[i] = static_cast<int32_t>(std::max(-2e9f, std::min(2e9f, mean)));
   }
 }
 
-void Subtract(const int32_t* bases, int32_t* columns) {
-  for (int lane = 0; lane < 256; ++lane)
-    for (int i = 0; i < 256; ++i)
-      columns[lane * 256 + i] =
-          static_cast<int32_t>(static_cast<uint32_t>(columns[lane * 256 + i]) -
-                               static_cast<uint32_t>(bases[i]));
+// Whether columns are better off with walker bases subtracted.
+bool PreferCentred(const TableColumns& plain, const TableColumns& centred,
+                   const float* weights) {
+  const bool plain_fits = WidestSpan(plain) <= kMax16,
+             centred_fits = WidestSpan(centred) <= kMax16;
+  if (plain_fits != centred_fits) return centred_fits;
+  return RowsTogether(TypicalSpan(centred, weights)) >
+         RowsTogether(TypicalSpan(plain, weights));
 }
 
 }  // namespace
@@ -91,42 +93,29 @@ TableColumns MakeColumns(const Entry* table, LaneOperand lanes, CodeRange walker
   else
     std::copy(table, table + 256 * 256, columns.get());
 
+  static const int32_t zeros[256] = {};
   TableColumns t;
-  FindSpans(columns.get(), walker_codes, &t);
+  FindSpans(columns.get(), zeros, walker_codes, &t);
   if (weights) {
-    FindWalkerBases(columns.get(), weights, walker_codes, t.walker_base);
-    Subtract(t.walker_base, columns.get());
     TableColumns centred;
-    FindSpans(columns.get(), walker_codes, &centred);
-    const auto worst = [](const TableColumns& c) {
-      return *std::max_element(c.span, c.span + 256);
-    };
-    const bool narrower = worst(t) > kMax16 && worst(centred) <= kMax16;
-    const bool wider = worst(t) <= kMax16 && worst(centred) > kMax16;
-    if (narrower || (!wider && RowsTogether(TypicalSpan(centred, weights)) >
-                                   RowsTogether(TypicalSpan(t, weights)))) {
-      std::copy(centred.span, centred.span + 256, t.span);
-      std::copy(centred.lane_base, centred.lane_base + 256, t.lane_base);
-      t.centred = true;
-    } else {
-      for (int i = 0; i < 256; ++i)
-        t.walker_base[i] =
-            static_cast<int32_t>(0u - static_cast<uint32_t>(t.walker_base[i]));
-      Subtract(t.walker_base, columns.get());
-    }
+    centred.centred = true;
+    FindWalkerBases(columns.get(), weights, walker_codes, centred.walker_base);
+    FindSpans(columns.get(), centred.walker_base, walker_codes, &centred);
+    if (PreferCentred(t, centred, weights)) t = std::move(centred);
   }
-  t.wide = *std::max_element(t.span, t.span + 256) > kMax16;
+  t.wide = WidestSpan(t) > kMax16;
   t.entries.reset(new char[256 * 256 * (t.wide ? 4 : 2)]);
-  for (int lane = 0; lane < 256; ++lane)
-    for (int i = 0; i < 256; ++i) {
-      const uint32_t entry =
-          static_cast<uint32_t>(columns[lane * 256 + i]) - t.lane_base[lane];
-      if (t.wide)
-        reinterpret_cast<uint32_t*>(t.entries.get())[lane * 256 + i] = entry;
-      else
-        reinterpret_cast<uint16_t*>(t.entries.get())[lane * 256 + i] =
-            static_cast<uint16_t>(entry);
-    }
+  const Kernels& kernels = CurrentKernels();
+  const int32_t* const bases = t.centred ? t.walker_base : zeros;
+  for (int lane = 0; lane < 256; ++lane) {
+    const int32_t* const column = columns.get() + lane * 256;
+    if (t.wide)
+      kernels.wide_column(column, bases, t.lane_base[lane],
+                          reinterpret_cast<uint32_t*>(t.entries.get()) + lane * 256);
+    else
+      kernels.narrow_column(column, bases, t.lane_base[lane],
+                            reinterpret_cast<uint16_t*>(t.entries.get()) + lane * 256);
+  }
   return t;
 }
 

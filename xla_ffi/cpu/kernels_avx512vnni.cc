@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <immintrin.h>
+
+#include "cpu/kernels.h"
+
+namespace axjax {
+namespace avx512vnni {
+
+constexpr int kVectorBytes = 64;
+
+#include "cpu/kernels.inc"
+
+}  // namespace avx512vnni
+}  // namespace axjax
