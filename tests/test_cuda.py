@@ -255,15 +255,16 @@ def test_lookup_handler_refuses(workspace, strides, message):
 
 @pytest.mark.cuda
 def test_tensor_core_handler_refuses_a_small_workspace():
-    ones, factors = jnp.ones((1, 1, 1, 1, 1), jnp.uint8), jnp.ones((1, 256, 4), jnp.int8)
-    results = (out_type(ones, ones, ConvGeometry()), jax.ShapeDtypeStruct((8,), jnp.uint8))
+    lhs, rhs = jnp.ones((1, 1, 1, 1, 4), jnp.uint8), jnp.ones((1, 1, 1, 4, 1), jnp.uint8)
+    factors = jnp.ones((1, 256, 4), jnp.int8)
+    results = (out_type(lhs, rhs, ConvGeometry()), jax.ShapeDtypeStruct((8,), jnp.uint8))
     call = jax.ffi.ffi_call("axjax_lut_conv_cuda_tensor_core", results)
     beta, words = jnp.zeros(256, jnp.int32), jnp.ones(1, jnp.int32)
     with pytest.raises(jax.errors.JaxRuntimeError, match=r"workspace has \d+ bytes, got work"):
         jax.block_until_ready(
             call(
-                ones,
-                ones,
+                lhs,
+                rhs,
                 factors,
                 factors,
                 beta,

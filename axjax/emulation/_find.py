@@ -9,6 +9,7 @@ from typing import Any
 
 from jax.extend.core import Literal
 
+from axjax import engines
 from axjax.emulation._containers import CONTAINERS, jaxprs_in
 from axjax.emulation._fold import Chain, affine_chain
 from axjax.emulation._layer import (
@@ -173,6 +174,8 @@ def holds_products(eqn: Any) -> bool:
     """Whether an equation has layers inside, or is a product that cannot be emulated."""
     if eqn.primitive.name in _UNKNOWN_PRODUCTS:
         return True
+    if eqn.params.get("name") == engines.run.__name__:  # another emulation's
+        return False
     return any(
         is_layer(inner) or holds_products(inner)
         for jaxpr in jaxprs_in(eqn)

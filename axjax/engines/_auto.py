@@ -54,8 +54,7 @@ def choose(platform: str, work: Work) -> str:
     return "xla" if work.terms is None else "xla_factored"
 
 
-@functools.partial(jax.jit, static_argnames=("geometry", "engine"))
-def run(
+def axjax_run_engine(
     lhs: jax.Array,
     rhs: jax.Array,
     table: jax.Array,
@@ -79,6 +78,11 @@ def run(
         if platform == "default" or engine != chosen["default"]  # all of them are traced
     }
     return jax.lax.platform_dependent(lhs, rhs, table, factors, pad_code, **bound)
+
+
+# Of a name of its own: what an engine multiplies is no layer of a network, and it is by this
+# name in a trace that `axjax.emulate` knows it.
+run = jax.jit(axjax_run_engine, static_argnames=("geometry", "engine"))
 
 
 def _run(

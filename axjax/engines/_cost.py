@@ -13,13 +13,16 @@ import math
 from axjax._geometry import ConvGeometry, depth
 from axjax.factorization import PackedFactors
 
-GATHER_SECONDS = 1 / 2.4e12
+GATHER_SECONDS = 1 / 2.3e12
 """A product by a load from the table."""
+
+DEPTHWISE_SECONDS = {"cuda_gather": 1 / 0.39e12, "cuda_texture": 1 / 0.54e12}
+"""A product where groups have one output: the tiles of the texture engine suit it better."""
 
 CHUNK_SECONDS, TERM_SECONDS = 4.9e-15, 1.08e-15
 """A product on tensor cores: whatever the number of terms, and for each int8 term."""
 
-LAUNCH_SECONDS = {"cuda_gather": 5e-6, "cuda_tensor_core": 10e-6}
+LAUNCH_SECONDS = {"cuda_gather": 5e-6, "cuda_texture": 5e-6, "cuda_tensor_core": 10e-6}
 
 _CHUNK = 32  # depth positions that the tensor-core kernel takes at a time
 _ROWS = 128  # pixels of its smallest tile
@@ -76,7 +79,12 @@ def _terms(factors: PackedFactors) -> int:
 
 def gpu_seconds(work: Work, *, int8_tensor_cores: bool) -> dict[str, float]:
     """Estimated seconds of the GPU engines that can do the work."""
-    seconds = {"cuda_gather": LAUNCH_SECONDS["cuda_gather"] + work.products * GATHER_SECONDS}
+    depthwise = work.groups > 1 and work.outputs == 1
+    lookups = DEPTHWISE_SECONDS if depthwise else {"cuda_gather": GATHER_SECONDS}
+    seconds = {
+        engine: LAUNCH_SECONDS[engine] + work.products * each
+        for engine, each in lookups.items()
+    }
     if work.terms is not None and int8_tensor_cores:
         columns = min(-(-work.outputs // tile) * cost for tile, cost in _TILES.items())
         # What the tiles multiply, idle rows and columns included.
