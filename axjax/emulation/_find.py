@@ -174,7 +174,7 @@ def holds_products(eqn: Any) -> bool:
     """Whether an equation has layers inside, or is a product that cannot be emulated."""
     if eqn.primitive.name in _UNKNOWN_PRODUCTS:
         return True
-    if eqn.params.get("name") == engines.run.__name__:  # another emulation's
+    if eqn.params.get("name") == engines.RUN_NAME:  # another emulation's
         return False
     return any(
         is_layer(inner) or holds_products(inner)

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engines: every way to compute the one integer operation. All return the same bits."""
 
-from axjax.engines._auto import choose, default_engine, resolve, run
+from axjax.engines._auto import RUN_NAME, choose, default_engine, resolve, run
 from axjax.engines._cost import gpu_seconds, work_of
 from axjax.engines._registry import ENGINES, check
 
 __all__ = [
+    "RUN_NAME",
     "ENGINES",
     "check",
     "choose",

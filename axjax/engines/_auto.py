@@ -82,6 +82,7 @@ def axjax_run_engine(
 
 # Of a name of its own: what an engine multiplies is no layer of a network, and it is by this
 # name in a trace that `axjax.emulate` knows it.
+RUN_NAME = axjax_run_engine.__name__
 run = jax.jit(axjax_run_engine, static_argnames=("geometry", "engine"))
 
 
