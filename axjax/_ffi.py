@@ -66,6 +66,14 @@ def has_cuda_handlers() -> bool:
     return _cuda is not None
 
 
+def has_cuda_device() -> bool:
+    """True if JAX sees an NVIDIA GPU. Starts JAX's backends."""
+    try:
+        return bool(jax.devices("cuda"))
+    except RuntimeError:
+        return False
+
+
 def cuda_unusable_because() -> str | None:
     """Why the CUDA engines cannot run here, or None if they can. Starts JAX's backends."""
     if _cuda is None:
@@ -73,9 +81,7 @@ def cuda_unusable_because() -> str | None:
             "axjax was built without CUDA handlers: build it where nvcc is found, or with "
             "AXJAX_CUDA_WHEELS=1 pip install"
         )
-    try:
-        jax.devices("cuda")
-    except RuntimeError:
+    if not has_cuda_device():
         return "JAX has no CUDA device: install jax[cuda13] and check the driver (nvidia-smi)"
     return None
 
@@ -89,11 +95,9 @@ def tensor_core_workspace_bytes(**sizes: Any) -> int:
 
 def has_int8_tensor_cores() -> bool:
     """True unless JAX's first CUDA device is too old for them. Starts JAX's backends."""
-    try:
-        devices = jax.devices("cuda")
-    except RuntimeError:
+    if not has_cuda_device():
         return True  # compiling for another machine
-    return float(devices[0].compute_capability) >= 8.0
+    return float(jax.devices("cuda")[0].compute_capability) >= 8.0
 
 
 def native_build() -> dict[str, object]:

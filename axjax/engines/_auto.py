@@ -71,11 +71,18 @@ def axjax_run_engine(
     if engine != "auto":
         return _run(engine, lhs, rhs, table, factors, pad_code, geometry=geometry)
     work = work_of(lhs.shape, rhs.shape, geometry, factors)
-    chosen = {platform: choose(platform, work) for platform in ("cpu", "cuda", "default")}
+    # All of these are traced. Where there is native code, the default is what nothing runs but
+    # a program that is exported for yet another platform: then the gather, which is quick to
+    # trace, gives the same bits.
+    here = jax.default_backend()
+    native = here == "cpu" or (_ffi.has_cuda_handlers() and _ffi.has_cuda_device())
+    chosen = {"cpu": choose("cpu", work), "default": "xla" if native else choose(here, work)}
+    if _ffi.has_cuda_handlers():
+        chosen["cuda"] = choose("cuda", work)
     bound = {
         platform: functools.partial(_run, engine, geometry=geometry)
         for platform, engine in chosen.items()
-        if platform == "default" or engine != chosen["default"]  # all of them are traced
+        if platform == "default" or engine != chosen["default"]
     }
     return jax.lax.platform_dependent(lhs, rhs, table, factors, pad_code, **bound)
 
