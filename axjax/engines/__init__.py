@@ -6,8 +6,8 @@ from axjax.engines._cost import gpu_seconds, work_of
 from axjax.engines._registry import ENGINES, check
 
 __all__ = [
-    "RUN_NAME",
     "ENGINES",
+    "RUN_NAME",
     "check",
     "choose",
     "default_engine",
