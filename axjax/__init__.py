@@ -8,6 +8,7 @@ from axjax._code_type import CodeType
 from axjax._conv import conv_general_dilated
 from axjax._dot import dot_general
 from axjax._explain import Explanation, explain
+from axjax._gradient import Gradient
 from axjax._lut_conv import lut_conv, lut_dot
 from axjax._metrics import Metrics, metrics
 from axjax._multiplier import Multiplier, alike
@@ -52,6 +53,7 @@ __all__ = [
     "Factors",
     "FixedScale",
     "GivenRange",
+    "Gradient",
     "Layer",
     "Layers",
     "MeanSquaredError",

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from axjax._emulated_product import Operation, emulated_product
+from axjax._emulated_product import emulated_product
 from axjax._geometry import (
     ConvGeometry,
     Padding,
@@ -21,6 +21,7 @@ from axjax._geometry import (
 )
 from axjax._multiplier import Multiplier
 from axjax._operands import operands, result_dtype
+from axjax._operation import Operation
 from axjax._quantization import Quantization
 
 

@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from axjax._emulated_product import Operation, emulated_product
+from axjax._emulated_product import emulated_product
 from axjax._geometry import ConvGeometry
 from axjax._multiplier import Multiplier
 from axjax._operands import operands, result_dtype
+from axjax._operation import Operation
 from axjax._quantization import Quantization
 
 Axes = tuple[int, ...]

@@ -1,13 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quantise, sum table entries, correct, scale; and the straight-through gradient.
-
-Convolution and matrix product differ in how operands are laid out, and in nothing else:
-`Operation` is that difference.
-"""
+"""Quantise, sum table entries, correct, scale."""
 
 from __future__ import annotations
 
-import abc
 import functools
 from typing import Any
 
@@ -16,44 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from axjax._backward import backward
 from axjax._code_counts import counting, record
 from axjax._code_type import CodeType
 from axjax._geometry import SPATIAL, ConvGeometry, depth
 from axjax._lut_conv import sum_products
 from axjax._manual_axes import vary_together
 from axjax._multiplier import Multiplier
+from axjax._operation import Operation
 from axjax._quantization import Quantization, QuantizationParameters
-
-
-class Operation(abc.ABC):
-    """A bilinear operation that is a convolution in canonical form. Hashable."""
-
-    name: str
-    """The public function, for error messages."""
-
-    @abc.abstractmethod
-    def exact(self, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
-        """The operation itself, by JAX."""
-
-    @abc.abstractmethod
-    def rhs_channel_axes(self, rhs: jax.Array) -> tuple[int, ...]:
-        """Axes of `rhs` that tell output channels apart."""
-
-    @abc.abstractmethod
-    def geometry(self, lhs_shape: tuple[int, ...], rhs_shape: tuple[int, ...]) -> ConvGeometry:
-        """The convolution that it is."""
-
-    @abc.abstractmethod
-    def canonical_lhs(self, lhs: jax.Array) -> jax.Array:
-        """`(N, D, H, W, C)`."""
-
-    @abc.abstractmethod
-    def canonical_rhs(self, rhs: jax.Array) -> jax.Array:
-        """`(KD, KH, KW, C / groups, O)`. Also takes arrays with ones for all but channels."""
-
-    @abc.abstractmethod
-    def restore(self, out: jax.Array, lhs_shape: Any, rhs_shape: Any) -> jax.Array:
-        """From `(N, D', H', W', O)` to the operation's own layout."""
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
@@ -88,7 +54,7 @@ def _emulated_product(
 
 def _codes(operation, lhs, rhs, multiplier, quantization):
     """Parameters of both operands, and their codes in canonical layout."""
-    x, w = _parameters(operation, lhs, rhs, multiplier, quantization)
+    x, w = operation.parameters(lhs, rhs, multiplier, quantization)
     lhs_codes = operation.canonical_lhs(_as_bytes(x.quantize(lhs), multiplier.activation))
     rhs_codes = operation.canonical_rhs(_as_bytes(w.quantize(rhs), multiplier.weight))
     return x, w, lhs_codes, rhs_codes
@@ -100,24 +66,11 @@ def _forward(operation, dtype, engine, lhs, rhs, multiplier, quantization):
 
 
 def _backward(operation, dtype, engine, residuals, cotangent):
-    """The exact operation's own derivative at the fake-quantised operands: (10)."""
+    """(10) of docs/arithmetic.md, as the multiplier's `gradient` has it."""
     lhs, rhs, multiplier, quantization = residuals
-    x, w = _parameters(operation, lhs, rhs, multiplier, quantization)
-
-    def straight_through(lhs, rhs):
-        out = operation.exact(x.fake_quantize(lhs), w.fake_quantize(rhs))
-        return out.astype(dtype)
-
-    _, vjp = jax.vjp(straight_through, lhs, rhs)
     none = jax.tree.map(_no_gradient, (multiplier, quantization))
-    return *vjp(cotangent), *none
-
-
-def _parameters(operation, lhs, rhs, multiplier, quantization):
-    """How either operand becomes codes."""
-    x = quantization.lhs.parameters(lhs, multiplier.activation, ())
-    w = quantization.rhs.parameters(rhs, multiplier.weight, operation.rhs_channel_axes(rhs))
-    return x, w
+    found = backward(operation, dtype, lhs, rhs, multiplier, quantization, cotangent)
+    return *found, *none
 
 
 _emulated_product.defvjp(_forward, _backward)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -14,6 +14,7 @@ import numpy as np
 from axjax._code_type import CodeType
 
 if TYPE_CHECKING:  # they import this module
+    from axjax._gradient import Gradient
     from axjax._metrics import Metrics
     from axjax.factorization import Factors, PackedFactors
 
@@ -47,10 +48,11 @@ class Multiplier:
     column = weight: integers of shape `(2**activation bits, 2**weight bits)`. Signed codes
     are in two's complement order: 0, 1, ..., 127, -128, ..., -1.
 
-    A pytree whose leaves are `table` and the arrays of `factors`: pass a multiplier to a
-    jitted function as an argument, and another one of the same kind (code types, entry type,
-    room for factors) runs without compiling again; `jax.vmap` runs over multipliers that are
-    stacked with `jax.tree.map`. `axjax.alike` makes several multipliers of one kind.
+    A pytree whose leaves are `table` and the arrays of `factors` and `gradient`: pass a
+    multiplier to a jitted function as an argument, and another one of the same kind (code
+    types, entry type, room for factors and slopes) runs without compiling again; `jax.vmap`
+    runs over multipliers that are stacked with `jax.tree.map`. `axjax.alike` makes several
+    multipliers of one kind.
 
     Attributes:
         table: `(256, 256)`, row = activation code's byte, column = weight code's byte, in
@@ -62,6 +64,8 @@ class Multiplier:
             of the entry type where an entry lies beyond, so that tables share it.
         factors: the table as an exact sum of int8 products, for the engines that are fastest
             where it has few of them, or None. `factorized` adds them.
+        gradient: how to differentiate it, or None, which is `Gradient.clipped_ste()`.
+            `with_gradient` sets it.
         name: for people.
         published: figures that come with the circuit, by their names at their source, for
             example `PDK45_PWR` (mW), `PDK45_AREA` (um2) and `PDK45_DELAY` (ns); often empty.
@@ -77,6 +81,7 @@ class Multiplier:
     weight: CodeType
     bound: int
     factors: PackedFactors | None
+    gradient: Gradient | None
     name: str
     published: Mapping[str, float]
 
@@ -133,6 +138,7 @@ class Multiplier:
             weight=weight,
             bound=_bound(max(-low, high), activation.magnitude * weight.magnitude, table.dtype),
             factors=None,
+            gradient=None,
             name=str(name),
             published=types.MappingProxyType(dict(published or {})),
         )
@@ -222,7 +228,7 @@ class Multiplier:
             return self
         from axjax.factorization import PackedFactors, factorize
 
-        return self._with_factors(PackedFactors.of(factorize(self)))
+        return self._with(factors=PackedFactors.of(factorize(self)))
 
     def with_factors(self, factors: Factors | PackedFactors | None) -> Multiplier:
         """The multiplier with these factors, or with none.
@@ -236,7 +242,7 @@ class Multiplier:
         from axjax.factorization import PackedFactors
 
         if factors is None:
-            return self._with_factors(None)
+            return self._with(factors=None)
         if isinstance(factors, PackedFactors):
             factors = factors.factors()
         table = np.asarray(self.table, np.int32)
@@ -246,11 +252,34 @@ class Multiplier:
                 f"with_factors: factors multiply to the table, got {wrong} of 65536 entries "
                 f"that differ for {self!r}. Pass this table's factors, or use factorized()."
             )
-        return self._with_factors(PackedFactors.of(factors))
+        return self._with(factors=PackedFactors.of(factors))
 
-    def _with_factors(self, factors: PackedFactors | None) -> Multiplier:
-        (table, _), (*structure,) = self.tree_flatten()
-        return self.tree_unflatten(tuple(structure), (table, factors))
+    def with_gradient(self, gradient: Gradient | None) -> Multiplier:
+        """The multiplier, to be differentiated in this way: see `axjax.Gradient`.
+
+        Raises:
+            ValueError: for slopes of a multiplier of other code types.
+
+        >>> import axjax
+        >>> mul = axjax.load("mul8u_drum4")
+        >>> mul.with_gradient(axjax.Gradient.lut_difference(mul)).gradient
+        Gradient(terms=(2, 2), clip=True)
+        """
+        kinds = (self.activation, self.weight)
+        if gradient is not None and gradient.types not in (None, kinds):
+            x, w = gradient.types
+            raise ValueError(
+                "with_gradient: slopes are those of a multiplier of the same code types, got "
+                f"slopes of {x} x {w} for {self!r}. Make them from this multiplier."
+            )
+        return self._with(gradient=gradient)
+
+    def _with(self, **attributes: Any) -> Multiplier:
+        """A copy with other attributes, unchecked."""
+        leaves, structure = self.tree_flatten()
+        new = self.tree_unflatten(structure, leaves)
+        new._set(**attributes)
+        return new
 
     def renamed(self, name: str) -> Multiplier:
         """The same multiplier under another name."""
@@ -268,8 +297,8 @@ class Multiplier:
             published=self.published,
         )
 
-    def tree_flatten(self) -> tuple[tuple[Any, Any], tuple[Any, ...]]:
-        return (self.table, self.factors), (
+    def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        return (self.table, self.factors, self.gradient), (
             self.activation,
             self.weight,
             self.bound,
@@ -278,7 +307,7 @@ class Multiplier:
 
     @classmethod
     def tree_unflatten(
-        cls, structure: tuple[Any, ...], children: tuple[Any, Any]
+        cls, structure: tuple[Any, ...], children: tuple[Any, ...]
     ) -> Multiplier:
         new = object.__new__(cls)  # children may be tracers: nothing to check
         activation, weight, bound, label = structure
@@ -288,6 +317,7 @@ class Multiplier:
             weight=weight,
             bound=bound,
             factors=children[1],
+            gradient=children[2],
             name=label.text,
             published=label.published,
         )
@@ -300,13 +330,13 @@ class Multiplier:
 def alike(multipliers: Iterable[Multiplier]) -> list[Multiplier]:
     """The same multipliers as members of one kind, which share every compiled program.
 
-    Tables get one entry type and one bound, factors equal room; if one multiplier has no
-    factors, none has.
+    Tables get one entry type and one bound, factors and slopes equal room; if one multiplier
+    has no factors, none has.
 
     Args:
         multipliers: of equal code types.
     Raises:
-        ValueError: if the code types differ.
+        ValueError: if the code types differ, or some gradients are clipped and some not.
 
     >>> import axjax, jax
     >>> pair = axjax.alike([axjax.load("mul8u_exact"), axjax.load("mul8u_mitchell")])
@@ -330,12 +360,19 @@ def alike(multipliers: Iterable[Multiplier]) -> list[Multiplier]:
         planes = max(f.planes for f in factors)
         capacity = max(f.capacity for f in factors)
         factors = [f.with_room(planes, capacity) for f in factors]
-    found = []
-    for m, f in zip(given, factors, strict=True):
-        new = m._with_factors(f)
-        new._set(table=m.table.astype(entry), bound=bound)
-        found.append(new)
-    return found
+    gradients = _alike_gradients([m.gradient for m in given])
+    return [
+        m._with(table=m.table.astype(entry), bound=bound, factors=f, gradient=g)
+        for m, f, g in zip(given, factors, gradients, strict=True)
+    ]
+
+
+def _alike_gradients(gradients: list[Gradient | None]) -> Sequence[Gradient | None]:
+    if all(g is None for g in gradients):
+        return gradients
+    from axjax._gradient import alike_gradients
+
+    return alike_gradients(gradients)
 
 
 def _bits_of_shape(shape: tuple[int, ...]) -> tuple[int, int]:

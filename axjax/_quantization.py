@@ -84,15 +84,21 @@ class QuantizationParameters:
         """Real numbers of codes, float32: (1)."""
         return self.real_scale * (codes - self.zero_point).astype(jnp.float32)
 
-    def fake_quantize(self, x: jax.Array) -> jax.Array:
+    def fake_quantize(self, x: jax.Array, *, clip_gradient: bool = True) -> jax.Array:
         """`dequantize(quantize(x))` in `x`'s dtype, with the straight-through gradient.
 
-        The gradient is one where the code was not clipped and zero elsewhere: (10).
+        The gradient is one, but zero where the code was clipped if `clip_gradient`: (10).
         """
-        inside = self._unbounded_codes(x)
-        inside = (inside >= self.low) & (inside <= self.high)
         rounded = self.dequantize(self.quantize(x)).astype(x.dtype)
-        return lax.stop_gradient(rounded) + jnp.where(inside, x - lax.stop_gradient(x), 0)
+        passed = x - lax.stop_gradient(x)
+        if clip_gradient:
+            passed = jnp.where(self.inside(x), passed, 0)
+        return lax.stop_gradient(rounded) + passed
+
+    def inside(self, x: jax.Array) -> jax.Array:
+        """Whether the code of each number is in use, so that it is not clipped."""
+        codes = self._unbounded_codes(x)
+        return (codes >= self.low) & (codes <= self.high)
 
     def _unbounded_codes(self, x: jax.Array) -> jax.Array:
         return nearest_multiple(x.astype(jnp.float32), self.scale) + self.zero_point

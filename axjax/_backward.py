@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The backward pass: straight through, and what the slopes of a table add.
+
+Slopes are those of the exact product plus terms `u[x] v[w]`, (13) of docs/arithmetic.md. A term
+turns the sum over products into an exact operation on reals, which JAX transposes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from axjax._gradient import Gradient
+from axjax._multiplier import Multiplier
+from axjax._operation import Operation
+from axjax._quantization import Quantization, QuantizationParameters
+
+
+def backward(
+    operation: Operation,
+    dtype: Any,
+    lhs: jax.Array,
+    rhs: jax.Array,
+    multiplier: Multiplier,
+    quantization: Quantization,
+    cotangent: jax.Array,
+) -> tuple[Any, Any]:
+    """Cotangents of both operands, from that of the result, which has this dtype."""
+    x, w = operation.parameters(lhs, rhs, multiplier, quantization)
+    gradient = Gradient() if multiplier.gradient is None else multiplier.gradient
+
+    def exact(lhs: jax.Array, rhs: jax.Array) -> jax.Array:
+        return operation.exact(lhs, rhs).astype(dtype)
+
+    def straight_through(lhs: jax.Array, rhs: jax.Array) -> jax.Array:
+        return exact(
+            x.fake_quantize(lhs, clip_gradient=gradient.clip),
+            w.fake_quantize(rhs, clip_gradient=gradient.clip),
+        )
+
+    _, vjp = jax.vjp(straight_through, lhs, rhs)
+    lhs_cotangent, rhs_cotangent = vjp(cotangent)
+    x_bytes, w_bytes = x.quantize(lhs) & 0xFF, w.quantize(rhs) & 0xFF
+
+    if gradient.terms[0] and jnp.issubdtype(lhs.dtype, jnp.inexact):
+
+        def of_activations(u: jax.Array, v: jax.Array) -> jax.Array:
+            kernel = (w.real_scale * v[w_bytes]).astype(rhs.dtype)
+            _, vjp = jax.vjp(lambda lhs: exact(lhs, kernel), lhs)
+            return u[x_bytes] * vjp(cotangent)[0].astype(jnp.float32)
+
+        added = _sum_of_terms(of_activations, gradient.by_activation)
+        lhs_cotangent += _inside(gradient, x, lhs, added)
+
+    if gradient.terms[1] and jnp.issubdtype(rhs.dtype, jnp.inexact):
+        u, v = map(jnp.asarray, gradient.by_weight)  # type: ignore[arg-type]
+        zero = jnp.reshape(x.zero_point, ()) & 0xFF
+        scale = jnp.reshape(x.real_scale, ())
+
+        # A padded pixel is no zero here: it has the slope of its code. JAX's operation pads
+        # with zeros, so the slope of that code is taken from all pixels, and added for all.
+        def of_weights(u: jax.Array, v: jax.Array) -> jax.Array:
+            pixels = (scale * (u[x_bytes] - u[zero])).astype(lhs.dtype)
+            _, vjp = jax.vjp(lambda rhs: exact(pixels, rhs), rhs)
+            return v[w_bytes] * vjp(cotangent)[0].astype(jnp.float32)
+
+        added = _sum_of_terms(of_weights, (u, v))
+        at_zero = jnp.einsum("r,rw->w", u[zero], v, precision="highest")
+        added += scale * at_zero[w_bytes] * _channel_sums(operation, lhs, rhs, cotangent)
+        rhs_cotangent += _inside(gradient, w, rhs, added)
+    return lhs_cotangent, rhs_cotangent
+
+
+def _inside(
+    gradient: Gradient, parameters: QuantizationParameters, x: jax.Array, added: jax.Array
+) -> jax.Array:
+    if gradient.clip:
+        added = jnp.where(parameters.inside(x), added, 0)
+    return added.astype(x.dtype)
+
+
+def _sum_of_terms(term: Callable[[jax.Array, jax.Array], jax.Array], pair: Any) -> jax.Array:
+    """The sum of `term(u, v)` over the terms of a pair, one after the other."""
+    u, v = (jnp.asarray(side) for side in pair)
+    columns = u.T
+
+    def add(total: jax.Array, of_term: tuple[jax.Array, jax.Array]):
+        return total + term(*of_term), None
+
+    total, _ = lax.scan(add, term(columns[0], v[0]), (columns[1:], v[1:]))
+    return total
+
+
+def _channel_sums(
+    operation: Operation, lhs: jax.Array, rhs: jax.Array, cotangent: jax.Array
+) -> jax.Array:
+    """The sum of the cotangent over each output channel, for each weight that it meets."""
+    kernel, to_rhs = jax.vjp(operation.canonical_rhs, rhs)
+    geometry = operation.geometry(lhs.shape, rhs.shape)
+    lhs_shape = jax.eval_shape(operation.canonical_lhs, lhs).shape
+    shape = geometry.output_shape(lhs_shape, kernel.shape)
+
+    def spread(biases: jax.Array) -> jax.Array:
+        out = jnp.broadcast_to(biases, shape)
+        return operation.restore(out, lhs.shape, rhs.shape)
+
+    biases = jnp.zeros_like(kernel[:1, :1, :1, :1], cotangent.dtype)
+    _, vjp = jax.vjp(spread, biases)
+    return to_rhs(jnp.broadcast_to(vjp(cotangent)[0], kernel.shape).astype(rhs.dtype))[
+        0
+    ].astype(jnp.float32)
