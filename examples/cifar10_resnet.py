@@ -27,10 +27,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import rich.console
 import rich.progress
 from cifar10_data import Cifar10, load_cifar10, normalize
+from cifar10_training import Epoch, Recipe, fit
 from resnet import (
     Ranges,
     ResNet,
@@ -42,6 +42,12 @@ from resnet import (
 )
 
 import axjax
+
+GRADIENTS = {
+    "clipped_ste": lambda multiplier: axjax.Gradient.clipped_ste(),
+    "ste": lambda multiplier: axjax.Gradient.ste(),
+    "lut_difference": axjax.Gradient.lut_difference,
+}
 
 
 @functools.partial(jax.jit, static_argnames=("depth", "engine"))
@@ -82,71 +88,34 @@ def calibrate(variables: Any, data: Cifar10, options: argparse.Namespace) -> Ran
     return ranges
 
 
-def optimizer(options: argparse.Namespace, steps: int) -> optax.GradientTransformation:
-    """SGD with Nesterov momentum, its rate falling along a half cosine; decay of kernels."""
-
-    def kernels(parameters):
-        return jax.tree.map(lambda p: p.ndim > 1, parameters)
-
-    return optax.chain(
-        optax.add_decayed_weights(options.weight_decay, mask=kernels),
-        optax.sgd(
-            optax.cosine_decay_schedule(options.learning_rate, steps), 0.9, nesterov=True
-        ),
+def train(variables, data, multiplier, ranges, options) -> Any:
+    """Trains for `options.epochs`, in float or on a multiplier."""
+    recipe = Recipe(
+        options.epochs,
+        options.learning_rate,
+        options.weight_decay,
+        options.train_batch,
+        options.distill,
     )
 
+    def report(epoch: Epoch) -> None:
+        seconds = f"{epoch.seconds:.1f} s"
+        print(f"epoch {epoch.number}: loss {epoch.loss:.4f}, {seconds}", flush=True)
 
-def augment(images: jax.Array, key: jax.Array) -> jax.Array:
-    """Shifts by up to four pixels, filled with black, and mirrors every other image."""
-    shift_key, flip_key = jax.random.split(key)
-    padded = jnp.pad(images, ((0, 0), (4, 4), (4, 4), (0, 0)))
-    shifts = jax.random.randint(shift_key, (len(images), 2), 0, 9)
-    cut = jax.vmap(lambda x, s: jax.lax.dynamic_slice(x, (s[0], s[1], 0), (32, 32, 3)))
-    mirrored = jax.random.bernoulli(flip_key, 0.5, (len(images), 1, 1, 1))
-    images = cut(padded, shifts)
-    return jnp.where(mirrored, images[:, :, ::-1], images)
-
-
-def fit(variables, data, multiplier, ranges, options) -> Any:
-    """Trains for `options.epochs`, in float or straight through a multiplier."""
-    batch = min(options.train_batch, len(data.y_train))
-    steps = len(data.y_train) // batch
-    sgd = optimizer(options, options.epochs * steps)
-    # The images lie on the device for all of the training; a step is told which to take.
-    x_train, y_train = jnp.asarray(data.x_train), jnp.asarray(data.y_train)
-
-    @jax.jit
-    def step(variables, state, x_train, y_train, chosen, key, multiplier, ranges):
-        x = normalize(augment(x_train[chosen], key))
-
-        def loss(parameters):
-            network = resnet(options.depth, multiplier, ranges, options.engine)
-            scores, updated = network.apply(
-                {**variables, "params": parameters}, x, train=True, mutable=["batch_stats"]
-            )
-            targets = y_train[chosen]
-            found = optax.softmax_cross_entropy_with_integer_labels(scores, targets).mean()
-            return found, updated
-
-        (found, updated), gradient = jax.value_and_grad(loss, has_aux=True)(variables["params"])
-        updates, state = sgd.update(gradient, state, variables["params"])
-        parameters = optax.apply_updates(variables["params"], updates)
-        return {"params": parameters, **updated}, state, found
-
-    state = sgd.init(variables["params"])
-    rng = np.random.default_rng(options.seed)
-    key = jax.random.key(options.seed)
-    for epoch in range(options.epochs):
-        order = rng.permutation(len(data.y_train))[: steps * batch].reshape(steps, batch)
-        losses = []
-        for i, chosen in enumerate(bar(order, f"epoch {epoch + 1} of {options.epochs}")):
-            step_key = jax.random.fold_in(key, epoch * steps + i)
-            variables, state, found = step(
-                variables, state, x_train, y_train, chosen, step_key, multiplier, ranges
-            )
-            losses.append(found)
-        print(f"epoch {epoch + 1}: loss {np.mean(jax.device_get(losses)):.4f}", flush=True)
-    return variables
+    return fit(
+        variables,
+        data.x_train,
+        data.y_train,
+        recipe,
+        multiplier=multiplier,
+        ranges=ranges,
+        depth=options.depth,
+        engine=options.engine,
+        seed=options.seed,
+        checkpoint=options.checkpoint,
+        progress=bar,
+        after_epoch=report,
+    )
 
 
 def run_train(options: argparse.Namespace) -> None:
@@ -154,7 +123,7 @@ def run_train(options: argparse.Namespace) -> None:
     image = jnp.zeros((1, 32, 32, 3))
     network = ResNet(options.depth)
     variables = jax.jit(network.init)(jax.random.key(options.seed), image)
-    variables = fit(variables, data, None, {}, options)
+    variables = train(variables, data, None, {}, options)
     classes = predict_all(variables, data.x_test, None, {}, options, "float")
     print(f"float: {percent(classes == data.y_test):.2f} % of {len(data.y_test)} test images")
     save_parameters(options.save, variables)
@@ -163,10 +132,11 @@ def run_train(options: argparse.Namespace) -> None:
 
 def run_finetune(options: argparse.Namespace) -> None:
     multiplier = read_multipliers([options.multiplier])[0]
+    multiplier = multiplier.with_gradient(GRADIENTS[options.gradient](multiplier))
     data = read_data(options)
     variables, ranges = read_parameters(options, data)
     before = predict_all(variables, data.x_test, multiplier, ranges, options, "before")
-    variables = fit(variables, data, multiplier, ranges, options)
+    variables = train(variables, data, multiplier, ranges, options)
     after = predict_all(variables, data.x_test, multiplier, ranges, options, "after")
     print(
         f"{multiplier.name}: {percent(before == data.y_test):.2f} % -> "
@@ -361,10 +331,21 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         found.add_argument("--learning-rate", type=float, default=rate, help=f"({rate})")
         found.add_argument("--weight-decay", type=float, default=5e-4, help="(5e-4)")
         found.add_argument("--train-batch", type=int, default=128, help="(128)")
+        found.add_argument(
+            "--checkpoint", type=pathlib.Path, help="written after each epoch; to go on from"
+        )
         found.add_argument("--save", type=pathlib.Path, required=True, metavar="FILE.npz")
         if name == "finetune":
             found.add_argument("--multiplier", required=True, metavar="NAME")
-        found.set_defaults(run=run)
+            found.add_argument("--gradient", choices=GRADIENTS, default="clipped_ste")
+            found.add_argument(
+                "--distill",
+                type=float,
+                default=0.0,
+                metavar="SHARE",
+                help="of the loss that is the distance to the float network's scores (0)",
+            )
+        found.set_defaults(run=run, **({} if name == "finetune" else {"distill": 0.0}))
     return parser.parse_args(arguments)
 
 
