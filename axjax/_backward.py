@@ -7,17 +7,20 @@ turns the sum over products into an exact operation on reals, which JAX transpos
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from axjax._gradient import Gradient
 from axjax._multiplier import Multiplier
 from axjax._operation import Operation
 from axjax._quantization import Quantization, QuantizationParameters
+
+_TOGETHER = 8  # terms, and values that they may take up: 256 MB
+_TOGETHER_VALUES = 1 << 26
 
 
 def backward(
@@ -84,15 +87,18 @@ def _inside(
 
 
 def _sum_of_terms(term: Callable[[jax.Array, jax.Array], jax.Array], pair: Any) -> jax.Array:
-    """The sum of `term(u, v)` over the terms of a pair, one after the other."""
+    """The sum of `term(u, v)` over the terms of a pair.
+
+    Several at a time, as one larger operation, and not in a loop of the program: inside one,
+    XLA's convolutions are 10 to 30 times slower on CPUs.
+    """
     u, v = (jnp.asarray(side) for side in pair)
-    columns = u.T
-
-    def add(total: jax.Array, of_term: tuple[jax.Array, jax.Array]):
-        return total + term(*of_term), None
-
-    total, _ = lax.scan(add, term(columns[0], v[0]), (columns[1:], v[1:]))
-    return total
+    size = math.prod(jax.eval_shape(term, u[:, 0], v[0]).shape)
+    together = max(1, min(_TOGETHER, _TOGETHER_VALUES // max(1, size)))
+    return sum(
+        jax.vmap(term)(u.T[first : first + together], v[first : first + together]).sum(0)
+        for first in range(0, len(v), together)
+    )  # type: ignore[return-value]
 
 
 def _channel_sums(
