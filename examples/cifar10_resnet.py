@@ -207,9 +207,17 @@ def with_exact(multipliers: list[axjax.Multiplier]) -> list[axjax.Multiplier]:
     for (x, w), kind in kinds.items():
         kind.sort(key=lambda m: m.metrics().mae)
         if kind[0].errors().any():
-            signed = (x.signed, w.signed)
-            kind.insert(0, axjax.Multiplier.exact((x.bits, w.bits), signed=signed))
+            kind.insert(0, exact_multiplier(x, w))
     return [m for kind in kinds.values() for m in kind]
+
+
+def exact_multiplier(x: axjax.CodeType, w: axjax.CodeType) -> axjax.Multiplier:
+    """The exact multiplier of a kind, with its factors where axjax ships them."""
+    exact = axjax.Multiplier.exact((x.bits, w.bits), signed=(x.signed, w.signed))
+    for shipped in map(axjax.load, ("mul8u_exact", "mul8s_exact")):
+        if (shipped.activation, shipped.weight) == (x, w):
+            return exact.with_factors(shipped.factors)
+    return exact
 
 
 def markdown(settings: dict[str, Any], rows: list[dict[str, Any]]) -> str:

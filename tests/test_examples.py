@@ -249,3 +249,17 @@ def test_resnet_result_of_an_image_does_not_depend_on_its_batch(example, random_
     among_others = np.asarray(apply(random_resnet8, run.normalize(x)))
     np.testing.assert_array_equal(scores[:3], among_others[:3])
     assert not np.array_equal(scores[3:], among_others[3:])
+
+
+def test_assign_multipliers(tmp_path):
+    pytest.importorskip("pymoo")
+    found = run_example(
+        "assign_multipliers.py", "--out", tmp_path, "--epochs", 4, "--population", 8,
+        "--generations", 3,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    assert found.stderr == ""
+    front = json.loads((tmp_path / "front.json").read_text())
+    assert front["front"]
+    assert all(a["accuracy"] >= front["floor"] for a in front["front"])
+    assert all(0 < a["power"] <= 1 for a in front["front"])
