@@ -9,6 +9,7 @@ from axjax._conv import conv_general_dilated
 from axjax._dot import dot_general
 from axjax._explain import Explanation, explain
 from axjax._gradient import Gradient
+from axjax._gradually import gradually
 from axjax._lut_conv import lut_conv, lut_dot
 from axjax._metrics import Metrics, metrics
 from axjax._multiplier import Multiplier, alike
@@ -81,6 +82,7 @@ __all__ = [
     "emulate",
     "explain",
     "factorize",
+    "gradually",
     "layers",
     "load",
     "lut_conv",

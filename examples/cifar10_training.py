@@ -177,7 +177,7 @@ def fit(
     state = State(variables, optimizer(recipe, steps).init(variables["params"]), 0)
     if checkpoint is not None and checkpoint.exists():
         state = flax.serialization.from_bytes(state, checkpoint.read_bytes())
-        state = jax.tree.map(jnp.asarray, state)
+    state = jax.tree.map(jnp.asarray, state)
     # The images lie on the device for all of the training; a step is told which to take.
     x, y = jnp.asarray(images), jnp.asarray(labels)
     key = jax.random.key(seed)

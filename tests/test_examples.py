@@ -263,3 +263,62 @@ def test_assign_multipliers(tmp_path):
     assert front["front"]
     assert all(a["accuracy"] >= front["floor"] for a in front["front"])
     assert all(0 < a["power"] <= 1 for a in front["front"])
+
+
+@pytest.fixture
+def tuning(example, random_resnet8, rng):
+    """Fine-tunes a ResNet-8 for two epochs; keywords go to `fit`."""
+    training = example("cifar10_training")
+    images = rng.integers(0, 256, (16, 32, 32, 3), np.uint8)
+    labels = rng.integers(0, 10, 16).astype(np.int32)
+    multiplier = axjax.load("mul8u_drum3")
+    multiplier = multiplier.with_gradient(axjax.Gradient.lut_difference(multiplier))
+    x = images.astype(np.float32) / 64 - 2
+    ranges = example("resnet").input_ranges(random_resnet8, x, depth=8)
+    recipe = training.Recipe(2, 0.01, batch=8, distillation=0.5)
+
+    def fit(**keywords):
+        keywords = dict(multiplier=multiplier, ranges=ranges, depth=8) | keywords
+        with jax.numpy_dtype_promotion("standard"):  # which optax relies on
+            return training.fit(random_resnet8, images, labels, recipe, **keywords)
+
+    fit.multiplier = multiplier
+    return fit
+
+
+def test_training_goes_on_from_a_checkpoint_to_the_same_bits(tuning, tmp_path):
+    path = tmp_path / "new" / "checkpoint"
+    whole = tuning()
+
+    def interrupted(steps, title):
+        if title.startswith("epoch 2"):
+            raise KeyboardInterrupt
+        return steps
+
+    with pytest.raises(KeyboardInterrupt):
+        tuning(checkpoint=path, progress=interrupted)
+    assert path.exists()
+    epochs = []
+    resumed = tuning(checkpoint=path, after_epoch=lambda epoch: epochs.append(epoch.number))
+    assert epochs == [2]
+    jax.tree.map(np.testing.assert_array_equal, resumed, whole)
+    other_seed = tuning(seed=1)
+    kernel = lambda variables: variables["params"]["conv1"]["kernel"]
+    assert not np.array_equal(kernel(other_seed), kernel(whole))
+
+    # A schedule runs each epoch on its own multiplier, in one program.
+    step = sys.modules["cifar10_training"].training_step
+    before = step._cache_size()
+    schedule = axjax.gradually(tuning.multiplier, 2)
+    scheduled = tuning(schedule=lambda epoch: schedule[epoch])
+    assert step._cache_size() == before + 1  # without factors
+    assert not np.array_equal(kernel(scheduled), kernel(whole))
+
+
+def test_distance_to_the_teacher(example):
+    distance = example("cifar10_training").distance_to
+    scores, teacher = np.array([[1.0, 3.0]], np.float32), np.array([[0.0, 4.0]], np.float32)
+    p, q = (np.exp(s / 2) / np.exp(s / 2).sum() for s in (teacher, scores))
+    expected = 4 * (p * np.log(p / q)).sum()
+    np.testing.assert_allclose(distance(teacher, scores, 2.0), expected, rtol=1e-5)
+    assert distance(teacher, teacher, 2.0) == pytest.approx(0, abs=1e-6)
