@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import axjax
+import axjax.linen
 from axjax import GivenRange, Gradient, Multiplier, Quantization
 
 NHWC = ("NHWC", "HWIO", "NHWC")
@@ -254,6 +255,29 @@ def test_vmap_over_multipliers_with_gradients(rng):
     for i, multiplier in enumerate(multipliers):
         expected = jax.grad(loss_of, argnums=2)(multiplier, x, w)
         np.testing.assert_allclose(found[i], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_layers_and_rules_carry_the_gradient(rng):
+    multiplier = axjax.load("mul8u_drum3")
+    tuned = multiplier.with_gradient(Gradient.lut_difference(multiplier))
+    x = jnp.asarray(rng.normal(size=(2, 5)), jnp.float32)
+    quantization = Quantization(lhs=GivenRange(-2.0, 2.0))
+    variables = axjax.linen.Dense(3).init(jax.random.key(0), x)
+
+    def layer(variables, x, multiplier):
+        module = axjax.linen.Dense(3, multiplier=multiplier, quantization=quantization)
+        return module.apply(variables, x)
+
+    def rule(variables, x, multiplier):
+        rules = [axjax.Rule(".*", multiplier, quantization)]
+        return axjax.emulate(axjax.linen.Dense(3).apply, rules)(variables, x)
+
+    def gradient(function, multiplier):
+        return jax.grad(lambda v: (function(v, x, multiplier) ** 2).sum())(variables)
+
+    expected = gradient(layer, tuned)["params"]["kernel"]
+    np.testing.assert_allclose(gradient(rule, tuned)["params"]["kernel"], expected, rtol=1e-4)
+    assert not np.allclose(gradient(layer, multiplier)["params"]["kernel"], expected, rtol=0.01)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
