@@ -108,7 +108,7 @@ def assign_multipliers(
     accuracy: Callable[[dict[str, Multiplier]], float],
     products: Mapping[str, int],
     multipliers: Sequence[Multiplier],
-    power: Mapping[str, float],
+    power: Mapping[str, float] | None = None,
     *,
     floor: float,
     population: int = 24,
@@ -123,7 +123,8 @@ def assign_multipliers(
             the device: a function that passes them to a jitted one as arguments compiles once.
         products: products that each layer takes for one input, by the layer's name.
         multipliers: to choose from, of equal code types, each with a name of its own.
-        power: power figure of each multiplier, by name, in any unit.
+        power: power figure of each multiplier, by name, in any unit. By default what comes with
+            EvoApproxLib's circuits, `published["PDK45_PWR"]` in mW.
         floor: least accuracy of an assignment in the result.
         population: assignments in a generation. The first has every layer on the same
             multiplier, for each of them, and others at random.
@@ -140,6 +141,9 @@ def assign_multipliers(
             another search, or where nothing reaches the floor.
     """
     names = [m.name for m in multipliers]
+    if power is None:
+        found = {m.name: m.published.get("PDK45_PWR") for m in multipliers}
+        power = {name: figure for name, figure in found.items() if figure is not None}
     _check(names, products, power, population, generations)
     search = _Search(accuracy, products, multipliers, power, checkpoint)
     _evolve(search, floor, population, generations, seed)

@@ -72,6 +72,18 @@ def test_finds_the_pareto_front():
     assert len(front.evaluated) <= 64
 
 
+def test_published_power_is_the_default():
+    published = [
+        axjax.Multiplier(m.products(), name=m.name, published={"PDK45_PWR": POWER[m.name] / 3})
+        for m in multipliers()
+    ]
+    options = dict(floor=90.0, population=16, generations=25)
+    found = search.assign_multipliers(accuracy, PRODUCTS, published, **options)
+    for ours, expected in zip(found.assignments, run().assignments, strict=True):
+        assert ours.multipliers == expected.multipliers
+        assert ours.power == pytest.approx(expected.power / 3)
+
+
 def test_multipliers_are_alike():
     kinds = set()
 
