@@ -109,8 +109,8 @@ def test_vmap_over_operands_of_a_factored_engine(rng, mapped):
     np.testing.assert_array_equal(out, jax.vmap(conv("reference"), in_axes=axes)(lhs, rhs))
 
 
-def work(pixels=65536, depth=1152, outputs=128, groups=1, terms=4):
-    return _cost.Work(pixels, depth, outputs, groups, terms)
+def work(pixels=65536, depth=1152, channels=128, outputs=128, groups=1, terms=4):
+    return _cost.Work(pixels, depth, channels, outputs, groups, terms)
 
 
 def fastest(work, tensor_cores=True):
@@ -125,8 +125,24 @@ def test_the_cost_model_prefers_tensor_cores_for_few_terms():
 
 
 def test_the_cost_model_prefers_look_ups_for_depthwise_convolutions():
-    assert fastest(work(depth=9, outputs=1, groups=512)) == "cuda_texture"
-    assert fastest(work(depth=36, outputs=4, groups=64)) == "cuda_gather"
+    assert fastest(work(depth=9, channels=1, outputs=1, groups=512)) == "cuda_texture"
+    assert fastest(work(depth=36, channels=4, outputs=4, groups=64)) == "cuda_gather"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "milliseconds"),
+    [
+        (dict(pixels=65536, depth=1152, channels=128, outputs=128), 0.092),
+        (dict(pixels=200704, depth=576, channels=64, outputs=64), 0.100),
+        (dict(pixels=262144, depth=144, channels=16, outputs=16), 0.053),
+        (dict(pixels=802816, depth=147, channels=3, outputs=64), 0.518),
+        (dict(pixels=200704, depth=9, channels=1, outputs=1, groups=256), 9.6),
+    ],
+    ids=["128 channels", "64", "16", "7x7 stem", "depthwise"],
+)
+def test_the_cost_model_is_near_what_an_h100_took(sizes, milliseconds):
+    seconds = _cost.gpu_seconds(work(**sizes), int8_tensor_cores=True)["cuda_tensor_core"]
+    assert 0.7 < seconds * 1e3 / milliseconds < 1.4
 
 
 def test_the_cost_model_knows_what_cannot_run():

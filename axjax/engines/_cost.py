@@ -22,6 +22,10 @@ DEPTHWISE_SECONDS = {"cuda_gather": 1 / 0.39e12, "cuda_texture": 1 / 0.54e12}
 CHUNK_SECONDS, TERM_SECONDS = 4.9e-15, 1.08e-15
 """A product on tensor cores: whatever the number of terms, and for each int8 term."""
 
+COPY_SECONDS = {16: 0.8e-12, 4: 2.9e-12}
+"""To bring a pixel's code to a tile, at least: in pieces of 16 channels, or of 4 in groups
+whose channels are no multiple of 16. It is what narrow tiles take."""
+
 LAUNCH_SECONDS = {"cuda_gather": 5e-6, "cuda_texture": 5e-6, "cuda_tensor_core": 10e-6}
 
 _CHUNK = 32  # depth positions that the tensor-core kernel takes at a time
@@ -36,7 +40,8 @@ class Work:
 
     Attributes:
         pixels: output positions of all images (M of a matrix product).
-        depth: products an output (K).
+        depth: products an output (K): kernel taps times channels.
+        channels: input channels of a group.
         outputs: output channels of a group (N).
         groups: groups of channels.
         terms: int8 products that replace one, as far as is known; None without factors.
@@ -44,6 +49,7 @@ class Work:
 
     pixels: int
     depth: int
+    channels: int
     outputs: int
     groups: int
     terms: int | None
@@ -65,6 +71,7 @@ def work_of(
     return Work(
         pixels=math.prod(out[:-1]),
         depth=depth(rhs_shape),
+        channels=rhs_shape[-2],
         outputs=out[-1] // groups,
         groups=groups,
         terms=None if factors is None else _terms(factors),
@@ -86,13 +93,23 @@ def gpu_seconds(work: Work, *, int8_tensor_cores: bool) -> dict[str, float]:
         for engine, each in lookups.items()
     }
     if work.terms is not None and int8_tensor_cores:
-        columns = min(-(-work.outputs // tile) * cost for tile, cost in _TILES.items())
-        # What the tiles multiply, idle rows and columns included.
-        products = _up(work.pixels, _ROWS) * _up(work.depth, _CHUNK) * columns * work.groups
-        a_product = CHUNK_SECONDS + work.terms * TERM_SECONDS
         launch = LAUNCH_SECONDS["cuda_tensor_core"]
-        seconds["cuda_tensor_core"] = launch + products * a_product
+        seconds["cuda_tensor_core"] = launch + _tensor_core_seconds(work)
     return seconds
+
+
+def _tensor_core_seconds(work: Work) -> float:
+    """Of the tiles, idle rows, columns and channels included."""
+    assert work.terms is not None
+    taps = work.depth // max(1, work.channels)
+    positions = _up(work.pixels, _ROWS) * _up(taps * _up(work.channels, 4), _CHUNK)
+    copying = COPY_SECONDS[16 if work.channels % 16 == 0 else 4]
+    multiplying = CHUNK_SECONDS + work.terms * TERM_SECONDS
+    of_position = min(
+        -(-work.outputs // tile) * max(copying, cost * multiplying)
+        for tile, cost in _TILES.items()
+    )
+    return positions * work.groups * of_position
 
 
 def _up(size: int, multiple: int) -> int:
