@@ -9,6 +9,7 @@ import subprocess
 import time
 
 import jax
+import record
 
 import axjax
 
@@ -29,19 +30,19 @@ def median_seconds(function, *operands, repeats=10, inner=10):
 def environment():
     """Device, driver, versions, commit and date."""
     device = jax.devices()[0]
-    record = {
+    found = {
         "device": device.device_kind,
         "platform": device.platform,
         "jax": jax.__version__,
         "axjax": axjax.__version__,
-        "commit": _output("git", "rev-parse", "--short", "HEAD"),
+        "commit": record.commit(),
         "date": datetime.date.today().isoformat(),
     }
     if device.platform == "gpu":
         fields = "driver_version,clocks.max.sm"
         query = _output("nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader")
-        record["driver"], record["top_clock"] = (query or "unknown, unknown").split(", ")[:2]
-    return record
+        found["driver"], found["top_clock"] = (query or "unknown, unknown").split(", ")[:2]
+    return found
 
 
 def write(path, results):

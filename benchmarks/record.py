@@ -20,7 +20,7 @@ def write_record(path, results):
         "python": platform.python_version(),
         **versions,
         "axjax": axjax.__version__,
-        "commit": _commit(),
+        "commit": commit(),
         "date": datetime.date.today().isoformat(),
         **results,
     }
@@ -39,7 +39,8 @@ def _cpu_name():
     return ", ".join(f"{key} {fields[key]}" for key in keys if key in fields)
 
 
-def _commit():
+def commit():
+    """Short hash of what is checked out, None outside a checkout."""
     git = ["git", "-C", str(pathlib.Path(__file__).parent), "rev-parse", "--short", "HEAD"]
     done = subprocess.run(git, capture_output=True, text=True, check=False)
     return done.stdout.strip() or None

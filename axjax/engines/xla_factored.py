@@ -26,14 +26,12 @@ from jax import lax
 
 from axjax._geometry import SPATIAL, ConvGeometry
 from axjax.engines._taps import Taps
-from axjax.factorization import PackedFactors
+from axjax.factorization import WORD, PackedFactors
 
 EXACT_PRODUCTS = 2**24 // 2**14
 """So many products of two int8 terms add up exactly in float32."""
 
 _STEP_BYTES = 1 << 26
-
-WORD = 4  # terms at a time
 
 
 def lut_conv(

@@ -5,7 +5,7 @@ docs/factorization.md derives what is done here.
 """
 
 from axjax.factorization._factorize import factorize
-from axjax.factorization._factors import Factors
+from axjax.factorization._factors import WORD, Factors
 from axjax.factorization._packed_factors import PackedFactors
 
-__all__ = ["Factors", "PackedFactors", "factorize"]
+__all__ = ["WORD", "Factors", "PackedFactors", "factorize"]
