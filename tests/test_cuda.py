@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The CUDA engines return the reference's bits; the module loads where there is no GPU."""
 
+import concurrent.futures
 import subprocess
 import sys
 
@@ -254,25 +255,48 @@ def test_lookup_handler_refuses(workspace, strides, message):
 
 
 @pytest.mark.cuda
-def test_tensor_core_handler_refuses_a_small_workspace():
+@pytest.mark.parametrize(
+    ("workspace", "strides", "message"),
+    [
+        (8, (1, 1, 1), r"the workspace has \d+ bytes, got workspace_bytes=8"),
+        (2**18, (1, 2**30, 1), r"below 2\*\*30 each, got more"),
+    ],
+    ids=["a small workspace", "a long stride"],
+)
+def test_tensor_core_handler_refuses(workspace, strides, message):
     lhs, rhs = jnp.ones((1, 1, 1, 1, 4), jnp.uint8), jnp.ones((1, 1, 1, 4, 1), jnp.uint8)
     factors = jnp.ones((1, 256, 4), jnp.int8)
-    results = (out_type(lhs, rhs, ConvGeometry()), jax.ShapeDtypeStruct((8,), jnp.uint8))
+    geometry = ConvGeometry(window_strides=strides)
+    results = (out_type(lhs, rhs, geometry), jax.ShapeDtypeStruct((workspace,), jnp.uint8))
     call = jax.ffi.ffi_call("axjax_lut_conv_cuda_tensor_core", results)
-    beta, words = jnp.zeros(256, jnp.int32), jnp.ones(1, jnp.int32)
-    with pytest.raises(jax.errors.JaxRuntimeError, match=r"workspace has \d+ bytes, got work"):
+    sums = jnp.zeros(256, jnp.int32), jnp.ones(1, jnp.int32)
+    with pytest.raises(jax.errors.JaxRuntimeError, match=message):
         jax.block_until_ready(
-            call(
-                lhs,
-                rhs,
-                factors,
-                factors,
-                beta,
-                words,
-                jnp.uint8(0),
-                **attributes(ConvGeometry()),
-            )
+            call(lhs, rhs, factors, factors, *sums, jnp.uint8(0), **attributes(geometry))
         )
+
+
+@pytest.mark.cuda
+def test_threads_may_launch_at_once(rng):
+    """Tables of few and of many terms share kernels, but take unequal shared memory."""
+    lhs, rhs = random_codes(rng, (8, 16, 16, 16)), random_codes(rng, (3, 3, 16, 16))
+    lhs, rhs = jax.device_put((lhs, rhs))
+    multipliers = jax.device_put(
+        [axjax.load(f"mul8u_{name}") for name in ("drum4", "mitchell")]
+    )
+
+    def conv(multiplier, engine):
+        return axjax.lut_conv(lhs, rhs, multiplier, padding="SAME", engine=engine)
+
+    expected = [np.asarray(conv(m, "reference")) for m in multipliers]
+    compiled = jax.jit(conv, static_argnums=1)
+
+    def launch(i):
+        out = compiled(multipliers[i % 2], "cuda_tensor_core")
+        return np.array_equal(out, expected[i % 2])
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(launch, range(800)))
 
 
 @pytest.mark.cuda

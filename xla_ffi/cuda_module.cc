@@ -142,6 +142,10 @@ ffi::Error TensorCoreHandler(cudaStream_t stream, Codes5 lhs, Codes5 rhs, Factor
   factors.u = u.typed_data();
   factors.v = v.typed_data();
   factors.beta = beta.typed_data();
+  if (!TensorCoreTakes(g, factors))
+    return invalid(
+        "pixels, channels and depth are below 2**30 each, got more. Split the "
+        "operation, or use engine 'cuda_gather'.");
   const size_t needed = TensorCoreWorkspaceBytes(g, factors);
   if (workspace->size_bytes() < needed)
     return invalid(
@@ -155,10 +159,6 @@ ffi::Error TensorCoreHandler(cudaStream_t stream, Codes5 lhs, Codes5 rhs, Factor
     return invalid(
         "int8 tensor cores come with compute capability 8.0, got an older GPU. Use "
         "engine 'cuda_gather'.");
-  if (error == cudaErrorInvalidValue)
-    return invalid(
-        "pixels, channels and depth are below 2**30 each, got more. Split the "
-        "operation, or use engine 'cuda_gather'.");
   return ErrorOf("cuda_tensor_core", LaunchStatus::Of(error, "launching"));
 }
 

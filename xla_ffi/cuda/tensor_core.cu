@@ -18,6 +18,8 @@ constexpr int64_t kMaxExpandedBytes = int64_t{256} << 20;
 // T products/s with 2 stages, 103 with 3, 108 with 4, 104 with 6.
 constexpr int kCodeStages = 4;
 
+constexpr int64_t kLeastRows = 128;  // of a tile
+
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Units of a tile if all planes are full.
@@ -47,26 +49,6 @@ Workspace WorkspaceOf(const ConvGeometry& geometry, const TableFactors& factors,
        std::max<int64_t>(1, kMaxExpandedBytes / std::max<int64_t>(1, w.tile_bytes))});
   w.bytes = w.bias_bytes + w.pad_bytes + w.tiles_per_round * w.tile_bytes;
   return w;
-}
-
-bool Valid(const ConvGeometry& g, const TableFactors& f) {
-  // The kernel counts pixels, channels and depth in 32 bits. Half of the range leaves
-  // room for the last tile's end.
-  constexpr int64_t kLimit = int64_t{1} << 30;
-  if (g.groups < 1 || g.in_c_per_group() % 4 != 0) return false;
-  if (g.pixels() >= kLimit || g.depth() >= kLimit || g.in_c >= kLimit ||
-      g.out_c >= kLimit || g.batch * g.in[0] * g.in[1] * g.in[2] >= kLimit)
-    return false;
-  for (int d = 0; d < 3; ++d)
-    if (g.out[d] * g.stride[d] >= kLimit ||
-        g.kernel[d] * g.kernel_dilation[d] >= kLimit || g.in_dilation[d] >= kLimit ||
-        g.pad_low[d] >= kLimit || g.pad_low[d] <= -kLimit)
-      return false;
-  // Activations are addressed in pieces of 16 codes by 32 bits.
-  if (g.batch * g.in[0] * g.in[1] * g.in[2] * g.in_c / kPiece >= (int64_t{1} << 32) - 1)
-    return false;
-  return f.planes >= 1 && f.planes <= kMaxPlanes && f.stride >= kWordTerms &&
-         f.stride <= kMaxTerms && f.stride % kWordTerms == 0;
 }
 
 CodeGeometry CodeGeometryOf(const ConvGeometry& g, const uint8_t* lhs) {
@@ -138,7 +120,7 @@ cudaError_t Launch(const TensorCoreChoice& choice, const Device& device,
   if (device.major < 8 ||
       (choice.warpgroup && (device.major != 9 || device.minor != 0)))
     return cudaErrorNotSupported;
-  if (!Valid(geometry, factors)) return cudaErrorInvalidValue;
+  if (!TensorCoreTakes(geometry, factors)) return cudaErrorInvalidValue;
   if (geometry.pixels() == 0 || geometry.out_c == 0) return cudaSuccess;
   if (geometry.depth() == 0)
     return cudaMemsetAsync(buffers.out, 0, geometry.pixels() * geometry.out_c * 4,
@@ -216,6 +198,7 @@ cudaError_t Launch(const TensorCoreChoice& choice, const Device& device,
     launch.shared_bytes =
         LayoutOf(args.slots, args.weight_stages, args.code_stages, choice.columns, rows)
             .bytes;
+    launch.shared_limit = device.shared_bytes;
     launch.early = choice.warpgroup;
     launch.stream = stream;
     const cudaError_t error = choice.warpgroup
@@ -228,9 +211,35 @@ cudaError_t Launch(const TensorCoreChoice& choice, const Device& device,
 
 }  // namespace
 
+bool TensorCoreTakes(const ConvGeometry& g, const TableFactors& f) {
+  // The kernel counts pixels, channels and depth in 32 bits. Half of the range leaves
+  // room for the last tile's end.
+  constexpr int64_t kLimit = int64_t{1} << 30;
+  if (g.groups < 1 || g.in_c_per_group() % 4 != 0) return false;
+  if (g.pixels() >= kLimit || g.depth() >= kLimit || g.in_c >= kLimit ||
+      g.out_c >= kLimit || g.batch * g.in[0] * g.in[1] * g.in[2] >= kLimit)
+    return false;
+  for (int d = 0; d < 3; ++d)
+    if (g.out[d] * g.stride[d] >= kLimit ||
+        g.kernel[d] * g.kernel_dilation[d] >= kLimit || g.in_dilation[d] >= kLimit ||
+        g.pad_low[d] >= kLimit || g.pad_low[d] <= -kLimit)
+      return false;
+  // Activations are addressed in pieces of 16 codes by 32 bits.
+  if (g.batch * g.in[0] * g.in[1] * g.in[2] * g.in_c / kPiece >= (int64_t{1} << 32) - 1)
+    return false;
+  if (f.planes < 1 || f.planes > kMaxPlanes || f.stride < kWordTerms ||
+      f.stride > kMaxTerms || f.stride % kWordTerms != 0)
+    return false;
+  const int64_t columns = ChooseColumns(g);
+  return MostUnits(f, g.depth()) <= INT32_MAX &&
+         CeilDiv(g.pixels(), kLeastRows) * CeilDiv(g.out_c_per_group(), columns) *
+                 g.groups <=
+             INT32_MAX;
+}
+
 size_t TensorCoreWorkspaceBytes(const ConvGeometry& geometry,
                                 const TableFactors& factors, int columns) {
-  if (!Valid(geometry, factors) || geometry.out_c == 0) return 0;
+  if (!TensorCoreTakes(geometry, factors) || geometry.out_c == 0) return 0;
   if (columns == 0) columns = ChooseColumns(geometry);
   return static_cast<size_t>(WorkspaceOf(geometry, factors, columns).bytes);
 }

@@ -52,9 +52,12 @@ struct TensorCoreBuffers {
 size_t TensorCoreWorkspaceBytes(const ConvGeometry& geometry,
                                 const TableFactors& factors, int columns = 0);
 
+// Whether the kernel, which counts in 32 bits, takes problems of these sizes.
+bool TensorCoreTakes(const ConvGeometry& geometry, const TableFactors& factors);
+
 // Enqueues the convolution on `stream` and does not wait for it. Returns
-// cudaErrorInvalidValue for sizes out of range and cudaErrorNotSupported for a GPU
-// older than compute capability 8.0.
+// cudaErrorInvalidValue for sizes that it does not take and cudaErrorNotSupported for a
+// GPU older than compute capability 8.0.
 cudaError_t LaunchTensorCore(const ConvGeometry& geometry, const TableFactors& factors,
                              const TensorCoreBuffers& buffers, cudaStream_t stream);
 

@@ -496,15 +496,18 @@ __global__ void __launch_bounds__(Split::kThreads + Mma::template kProducers<Spl
 // How the host starts it.
 struct KernelLaunch {
   int blocks, shared_bytes;
-  bool early;  // may start before the last kernel of the stream has finished
+  int shared_limit;  // of the device
+  bool early;        // may start before the last kernel of the stream has finished
   cudaStream_t stream;
 };
 
 template <class Mma, class Split>
 cudaError_t LaunchKernel(const KernelArgs& args, const KernelLaunch& launch) {
   const auto kernel = TensorCoreConv<Mma, Split>;
+  // The device's limit, not what this launch takes: the attribute is the function's,
+  // and another thread may set it for a launch of its own before this one.
   const cudaError_t error = cudaFuncSetAttribute(
-      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, launch.shared_bytes);
+      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, launch.shared_limit);
   if (error != cudaSuccess) return error;
   cudaLaunchConfig_t config = {};
   config.gridDim = launch.blocks;
