@@ -111,13 +111,19 @@ def main() -> None:
 
 
 def tables(names: list[str]) -> list[axjax.Multiplier]:
-    """Multipliers by name, file, or folder of .bin files, without factors: of one kind each."""
-    found = []
+    """Multipliers by name, file, or folder of tables; of one kind if their codes are."""
+    kinds: dict[Any, list[axjax.Multiplier]] = {}
     for name in names:
         path = pathlib.Path(name)
-        files = sorted([*path.glob("*.bin"), *path.glob("*.npy")]) if path.is_dir() else [name]
-        found += [axjax.load(file).with_factors(None) for file in files]
-    return found
+        endings = (".bin", ".npy", ".npz")
+        files = (
+            sorted(f for f in path.iterdir() if f.suffix in endings)
+            if path.is_dir()
+            else [name]
+        )
+        for multiplier in map(axjax.load, files):
+            kinds.setdefault((multiplier.activation, multiplier.weight), []).append(multiplier)
+    return [multiplier for kind in kinds.values() for multiplier in axjax.alike(kind)]
 
 
 if __name__ == "__main__":

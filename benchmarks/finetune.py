@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Accuracy of ResNet-20 on CIFAR-10 before and after fine-tuning under approximate multipliers.
 
-    python benchmarks/finetune.py --data cifar10.npz --parameters resnet20.npz \\
-        --out benchmarks/results/finetune.json
+    python benchmarks/finetune.py --data cifar10.npz --out benchmarks/results/finetune.json
 
 For each seed, multiplier and gradient: the same start, the same recipe, no step picked by its
 result. The exact multiplier of each kind is fine-tuned too, for a fair comparison, and the
-float network, whose seconds an epoch stand beside. Files are written after every result.
+float network, whose seconds an epoch stand beside. The file is written after every result, and
+a run with the settings of the file that it finds adds what is missing there.
 XLA is told to be deterministic; the first result is made twice and its bits are compared.
 """
 
 import argparse
 import concurrent.futures
 import dataclasses
+import json
 import os
 import pathlib
-import statistics
 import sys
 import time
 
@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from cifar10_data import load_cifar10, normalize
-from cifar10_resnet import GRADIENTS, predict, with_exact
+from cifar10_resnet import GRADIENTS, PARAMETERS, predict, with_exact
 from resnet import input_ranges, load_parameters
 
 import axjax
@@ -90,7 +90,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--data", required=True, help=".npz, folder cifar-10-batches-bin, or synthetic")
-    add("--parameters", type=pathlib.Path, required=True, help=".npz of a trained network")
+    add(
+        "--parameters",
+        type=pathlib.Path,
+        default=PARAMETERS / "resnet20.npz",
+        help=".npz of a trained network (our ResNet-20)",
+    )
     add("--out", type=pathlib.Path, help="JSON file for the results")
     add("--multipliers", nargs="*", default=MULTIPLIERS, metavar="NAME")
     add("--gradients", nargs="*", default=["clipped_ste", "lut_difference"], choices=GRADIENTS)
@@ -116,7 +121,6 @@ def main():
     if ranges is None:
         ranges = input_ranges(variables, normalize(x_train[:1000]), depth=depth)
     recipe = cifar10_training.Recipe(options.epochs, options.learning_rate, batch=options.batch)
-    seconds = {}
 
     def evaluate(job, tuned=variables):
         m = job.multiplier and job.multiplier.with_gradient(None)
@@ -134,59 +138,68 @@ def main():
             progress=lambda steps, title: steps[:1] if one_step else steps,
             after_epoch=lambda epoch: times.append(epoch.seconds),
         )  # fmt: skip
-        if not one_step:
-            seconds.setdefault((job.name, job.gradient), []).extend(times)
-        return tuned
+        return tuned, times
 
+    settings = dict(
+        data=pathlib.Path(options.data).name, parameters=options.parameters.name, depth=depth,
+        train_images=len(y_train), test_images=len(y_test), batch=recipe.batch,
+        epochs=recipe.epochs, learning_rate=recipe.learning_rate, engine=options.engine,
+    )  # fmt: skip
     floating = Job("float", "exact", None)
     multipliers = with_exact([axjax.load(name) for name in options.multipliers])
     jobs = [floating, *jobs_of(multipliers, options.gradients)]
+    rows = {(job.name, job.gradient): dict(after={}, seconds_per_epoch=[]) for job in jobs}
+    rows |= earlier_rows(options.out, settings)
+    missing = [
+        (seed, job)
+        for seed in options.seeds
+        for job in jobs
+        if str(seed) not in rows[job.name, job.gradient]["after"]
+    ]
+    jobs = [job for job in jobs if any(job is other for _, other in missing)]
+    if not jobs:
+        print(f"{options.out} has all of it")
+        return
     kinds = compile_all(jobs, fit, evaluate)
     print(f"{kinds} kinds compiled in {time.perf_counter() - began:.0f} s", flush=True)
     before = {job.name: evaluate(job) for job in jobs}
-    first, again = (fit(jobs[1], seed=options.seeds[0]) for _ in range(2))
+    first, again = (fit(jobs[-1], seed=options.seeds[0])[0] for _ in range(2))
     same_bits = all(
         np.array_equal(a, b)
         for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(again), strict=True)
     )
     print(f"the same seed gives the same bits: {same_bits}", flush=True)
 
-    after = {}
-    for seed in options.seeds:
-        for job in jobs:
-            if time.perf_counter() - began > options.seconds:
-                print("out of time: the rest is left out", flush=True)
-                break
-            found = evaluate(job, fit(job, seed=seed))
-            after.setdefault((job.name, job.gradient), {})[seed] = found
-            print(
-                f"{job.name:<24} {job.gradient:<15} seed {seed}: {before[job.name]:6.2f} -> "
-                f"{found:6.2f} %, {seconds[job.name, job.gradient][-1]:.2f} s an epoch",
-                flush=True,
-            )
-            settings = vars(options) | {"data": str(options.data)} | dict(
-                parameters=str(options.parameters), out=None, depth=depth, kinds=kinds,
-                train_images=len(y_train), test_images=len(y_test), same_bits=same_bits,
-            )  # fmt: skip
-            _gpu.write(
-                options.out, dict(settings=settings, rows=rows_of(before, after, seconds))
-            )
-
-
-def rows_of(before, after, seconds):
-    """A row for each multiplier and gradient, with mean and spread over seeds."""
-    return [
-        dict(
-            multiplier=name,
-            gradient=gradient,
-            before=round(before[name], 4),
-            after={str(seed): round(accuracy, 4) for seed, accuracy in of_seed.items()},
-            mean=round(statistics.mean(of_seed.values()), 4),
-            deviation=round(statistics.pstdev(of_seed.values()), 4),
-            seconds_per_epoch=statistics.median(seconds[name, gradient]),
+    for seed, job in missing:
+        if time.perf_counter() - began > options.seconds:
+            print("out of time: the same command goes on with what is left out", flush=True)
+            break
+        row = rows[job.name, job.gradient]
+        tuned, seconds = fit(job, seed=seed)
+        row["before"] = round(before[job.name], 4)
+        row["after"][str(seed)] = found = round(evaluate(job, tuned), 4)
+        row["seconds_per_epoch"] += [round(s, 3) for s in seconds]
+        print(
+            f"{job.name:<24} {job.gradient:<15} seed {seed}: {row['before']:6.2f} -> "
+            f"{found:6.2f} %, {seconds[-1]:.2f} s an epoch",
+            flush=True,
         )
-        for (name, gradient), of_seed in after.items()
-    ]
+        written = [dict(multiplier=m, gradient=g, **row) for (m, g), row in rows.items()]
+        results = dict(settings=settings, kinds=kinds, same_bits=same_bits, rows=written)
+        _gpu.write(options.out, results)
+
+
+def earlier_rows(path, settings):
+    """What a file of results with these settings holds, by multiplier and gradient."""
+    if path is None or not path.exists():
+        return {}
+    results = json.loads(path.read_text(encoding="utf-8"))["results"]
+    if results["settings"] != settings:
+        raise SystemExit(
+            f"finetune: results of one file have equal settings, got {settings} for {path} "
+            f"with {results['settings']}. Name another file."
+        )
+    return {(row.pop("multiplier"), row.pop("gradient")): row for row in results["rows"]}
 
 
 if __name__ == "__main__":

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """ResNet on CIFAR-10 under approximate multipliers: train, evaluate, fine-tune.
 
-    python cifar10_resnet.py train --data cifar10.npz --depth 20 --save resnet20.npz
-    python cifar10_resnet.py evaluate --data cifar10.npz --parameters resnet20.npz \\
-        --multipliers mul8u_drum4 mul8s_drum4 mine.bin --out results
-    python cifar10_resnet.py finetune --data cifar10.npz --parameters resnet20.npz \\
-        --multiplier mul8u_drum3 --save tuned.npz
+    python cifar10_resnet.py evaluate --data cifar10.npz --multipliers mul8u_drum4 mine.bin
+    python cifar10_resnet.py finetune --data cifar10.npz --multiplier mul8u_drum3 --save new.npz
+    python cifar10_resnet.py train --data cifar10.npz --depth 32 --save resnet32.npz
 
 All convolutions run on the multiplier, with activation ranges calibrated on training images,
 so that an image's result does not depend on its batch. The jitted steps take the multiplier
@@ -42,6 +40,9 @@ from resnet import (
 )
 
 import axjax
+
+PARAMETERS = pathlib.Path(__file__).parent / "parameters"
+"""Of ResNet-8 and ResNet-20, which `examples/parameters/README.md` says how to make."""
 
 GRADIENTS = {
     "clipped_ste": lambda multiplier: axjax.Gradient.clipped_ste(),
@@ -126,7 +127,7 @@ def run_train(options: argparse.Namespace) -> None:
     variables = train(variables, data, None, {}, options)
     classes = predict_all(variables, data.x_test, None, {}, options, "float")
     print(f"float: {percent(classes == data.y_test):.2f} % of {len(data.y_test)} test images")
-    save_parameters(options.save, variables)
+    save_parameters(options.save, variables, calibrate(variables, data, options))
     print(f"wrote {options.save}")
 
 
@@ -256,8 +257,9 @@ def read_data(options: argparse.Namespace) -> Cifar10:
 def read_parameters(options: argparse.Namespace, data: Cifar10) -> tuple[Any, Ranges]:
     """Variables and activation ranges: the file's own, or calibrated now."""
     ranges = None
-    if options.parameters is not None:
-        options.depth, variables, ranges = load_parameters(options.parameters)
+    path = options.parameters or PARAMETERS / f"resnet{options.depth}.npz"
+    if path.is_file() or options.parameters is not None:
+        options.depth, variables, ranges = load_parameters(path)
         variables = jax.device_put(variables)
     elif options.data == "synthetic":
         print(f"no --parameters: a ResNet-{options.depth} with random ones")
@@ -265,8 +267,9 @@ def read_parameters(options: argparse.Namespace, data: Cifar10) -> tuple[Any, Ra
         variables = jax.jit(ResNet(options.depth).init)(jax.random.key(options.seed), image)
     else:
         raise ValueError(
-            "cifar10_resnet: a network has to be trained, got parameters=None. Pass "
-            "--parameters FILE, which the command train writes."
+            "cifar10_resnet: a network has to be trained, as those of depths 8 and 20 here "
+            f"are, got depth={options.depth}. Pass --parameters FILE, which the command train "
+            "writes."
         )
     return variables, calibrate(variables, data, options) if ranges is None else ranges
 
@@ -311,7 +314,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     common = argparse.ArgumentParser(add_help=False)
     add = common.add_argument
     add("--data", required=True, help=".npz, folder cifar-10-batches-bin, or synthetic")
-    add("--parameters", type=pathlib.Path, help=".npz of a trained network")
+    add("--parameters", type=pathlib.Path, help=".npz of a trained network (ours)")
     add("--depth", type=int, default=20, help="6n + 2, without --parameters (20)")
     add("--engine", default="auto", choices=["auto", *axjax.ENGINES])
     add("--batch", type=int, default=1000, help="images in a step of evaluation (1000)")
