@@ -191,9 +191,18 @@ def dyadic(variables):
 
 
 def rounded_operations(lhs_scale, rhs_scale):
-    """lax's operations on operands rounded to int8 steps of these sizes: NumPy's formulas."""
+    """lax's operations on operands rounded to int8 steps of these sizes: NumPy's formulas.
+
+    Gradients go straight through rounding, and are zero where it clipped.
+    """
     conv, dot = jax.lax.conv_general_dilated, jax.lax.dot_general
-    rounded = lambda x, scale: scale * jnp.clip(jnp.floor(x / scale + 0.5), -128, 127)
+
+    def rounded(x, scale):
+        steps = jnp.floor(x / scale + 0.5)
+        codes = jnp.clip(steps, -128, 127)
+        passed = jnp.where(codes == steps, x, 0)
+        return jax.lax.stop_gradient(scale * codes) + (passed - jax.lax.stop_gradient(passed))
+
     return tuple(
         lambda lhs, rhs, *args, operation=operation, **kwargs: operation(
             rounded(lhs, lhs_scale), rounded(rhs, rhs_scale), *args, **kwargs

@@ -82,6 +82,19 @@ def test_ranges_are_kept_in_a_file(plain, tmp_path):
     )
 
 
+def test_orbax_keeps_ranges_and_multipliers(plain, tmp_path):
+    checkpoint = pytest.importorskip("orbax.checkpoint")
+    _, batches = plain
+    kept = {"ranges": calibrate(networks.plain_network, ALL, batches), "multiplier": MUL}
+    kept = jax.tree.map(jnp.asarray, kept)
+    with checkpoint.StandardCheckpointer() as checkpointer:
+        checkpointer.save(tmp_path / "state", kept)
+        checkpointer.wait_until_finished()
+        again = checkpointer.restore(tmp_path / "state", kept)
+    assert jax.tree.structure(again) == jax.tree.structure(kept)
+    jax.tree.map(np.testing.assert_array_equal, again, kept)
+
+
 def test_ranges_may_be_arguments_of_a_compiled_function(plain):
     _, batches = plain
     ranges = calibrate(networks.plain_network, ALL, batches)

@@ -451,9 +451,26 @@ def test_a_training_step_with_donated_state(rng):
     assert losses[2] < losses[0]
 
 
-def test_gradients_equal_those_of_the_fake_quantized_network(rng):
-    """The table is approximate: its gradient is that of the exact product at rounded operands,
-    of a network of one layer, where both see the same operands."""
+def test_gradients_equal_those_of_the_fake_quantized_network(rng, monkeypatch):
+    network = networks.ResNet18(width=8, stages=(1, 1))
+    variables, x = networks.initialised(network, rng, 32)
+    variables = networks.dyadic(variables)
+    steps = axjax.Quantization(lhs=axjax.FixedScale(2.0**-4), rhs=axjax.FixedScale(2.0**-6))
+    gradient_of = lambda f: jax.jit(jax.grad(lambda v: jnp.sin(f(v, x)).sum()))
+    gradient = gradient_of(emulate(network.apply, everything(SIGNED, quantization=steps)))(
+        variables
+    )
+    conv, dot = networks.rounded_operations(2.0**-4, 2.0**-6)
+    monkeypatch.setattr(lax, "conv_general_dilated", conv)
+    monkeypatch.setattr(lax, "dot_general", dot)
+    expected = gradient_of(lambda v, x: network.apply(v, x))(variables)
+    monkeypatch.undo()
+    assert_close(gradient, expected, 1e-4)
+    assert min(float(jnp.abs(g).max()) for g in jax.tree.leaves(gradient)) > 0
+
+
+def test_the_gradient_of_an_approximate_layer_is_that_at_rounded_operands(rng):
+    """Of the exact product: the table does not show in it."""
     x = networks.images(rng)
     w = jnp.asarray(rng.normal(size=(3, 3, 3, 4)), jnp.float32)
     numbers = dict(dimension_numbers=("NHWC", "HWIO", "NHWC"))
