@@ -280,6 +280,53 @@ def test_layers_and_rules_carry_the_gradient(rng):
     assert not np.allclose(gradient(layer, multiplier)["params"]["kernel"], expected, rtol=0.01)
 
 
+@pytest.mark.parametrize(
+    "engine",
+    [
+        pytest.param(name, marks=pytest.mark.cuda if name.startswith("cuda") else ())
+        for name in axjax.ENGINES
+    ],
+)
+def test_training_gives_the_same_bits_in_every_run(engine, rng):
+    multiplier = axjax.load("mul8s_drum4")
+    multiplier = multiplier.with_gradient(Gradient.lut_difference(multiplier))
+    x = jnp.asarray(rng.normal(size=(4, 8, 8, 4)), jnp.float32)
+    start = {
+        "conv": jnp.asarray(rng.normal(size=(3, 3, 4, 8)), jnp.float32),
+        "dense": jnp.asarray(rng.normal(size=(8, 3)), jnp.float32),
+    }
+
+    def trained():
+        def loss(params):
+            y = axjax.conv_general_dilated(
+                x, params["conv"], (1, 1), "SAME", dimension_numbers=NHWC,
+                multiplier=multiplier, engine=engine,
+            )  # fmt: skip
+            y = jax.nn.relu(y).mean((1, 2))
+            numbers = (((1,), (0,)), ((), ()))
+            y = axjax.dot_general(
+                y, params["dense"], numbers, multiplier=multiplier, engine=engine
+            )
+            return (y**2).mean()
+
+        # Sums in one order on a GPU, too.
+        options = {"xla_gpu_deterministic_ops": True}
+        step = jax.jit(
+            lambda params: jax.tree.map(
+                lambda p, g: p - 0.1 * g, params, jax.grad(loss)(params)
+            ),
+            compiler_options=options,
+        )
+        params = start
+        for _ in range(3):
+            params = step(params)
+        return params
+
+    first, again = trained(), trained()
+    jax.tree.map(np.testing.assert_array_equal, again, first)
+    assert (first["conv"] != start["conv"]).any()
+
+
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_narrow_floats_keep_their_dtype(rng, dtype):
     multiplier = axjax.load("mul8u_drum4")
