@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the GPU benchmarks share: timing, and what is known of the run."""
+"""What the GPU benchmarks share: timing, random tables, and what is known of the run."""
 
 import datetime
 import json
@@ -9,6 +9,8 @@ import subprocess
 import time
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import record
 
 import axjax
@@ -25,6 +27,16 @@ def median_seconds(function, *operands, repeats=10, inner=10):
         jax.block_until_ready(out)
         times.append((time.perf_counter() - start) / inner)
     return statistics.median(times)
+
+
+def random_factored(rng, terms):
+    """A multiplier with random factors; small ones, so that deep layers' sums fit int32."""
+    u = rng.integers(-128, 128, (1, 256, terms), dtype=np.int8)
+    v = rng.integers(-16, 16, (1, 256, terms), dtype=np.int8)
+    zero = np.zeros(256, np.int32)
+    factors = axjax.Factors(u, v, zero, zero, (terms,), alpha_is_zero=True)
+    multiplier = axjax.Multiplier(factors.table(), name=f"{terms} terms")
+    return jax.tree.map(jnp.asarray, multiplier.with_factors(factors))
 
 
 def environment():

@@ -25,16 +25,6 @@ TERMS = (4, 8, 16, 32, 64, 128, 256)
 FETCHES_A_CLOCK, MACS_A_CLOCK = 4, 4096  # of a multiprocessor, compute capability 9.0
 
 
-def factored(rng, terms):
-    """A multiplier with random factors; small ones, so that deep layers' sums fit int32."""
-    u = rng.integers(-128, 128, (1, 256, terms), dtype=np.int8)
-    v = rng.integers(-16, 16, (1, 256, terms), dtype=np.int8)
-    zero = np.zeros(256, np.int32)
-    factors = axjax.Factors(u, v, zero, zero, (terms,), alpha_is_zero=True)
-    multiplier = axjax.Multiplier(factors.table(), name=f"{terms} terms")
-    return jax.tree.map(jnp.asarray, multiplier.with_factors(factors))
-
-
 def emulated(multiplier, engine, stride, groups):
     def conv(lhs, rhs):
         return axjax.lut_conv(
@@ -63,7 +53,7 @@ def candidates(rng, lhs, rhs, stride, groups):
     yield "cuda_texture", emulated(table, "cuda_texture", stride, groups), codes
     yield "cuda_gather", emulated(table, "cuda_gather", stride, groups), codes
     for terms in TERMS:
-        conv = emulated(factored(rng, terms), "cuda_tensor_core", stride, groups)
+        conv = emulated(_gpu.random_factored(rng, terms), "cuda_tensor_core", stride, groups)
         yield f"cuda_tensor_core, {terms} terms", conv, codes
     yield "plain JAX gather", emulated(table, "xla", stride, groups), codes
     for name, dtype, precision in (
@@ -80,7 +70,7 @@ def check(rng, lhs_shape, rhs_shape, stride, groups):
     lhs = jnp.asarray(rng.integers(0, 256, (2, *lhs_shape[1:]), dtype=np.uint8))
     rhs = jnp.asarray(rng.integers(0, 256, rhs_shape, dtype=np.uint8))
     for terms in (4, 20):
-        multiplier = factored(rng, terms)
+        multiplier = _gpu.random_factored(rng, terms)
         expected = emulated(multiplier, "xla", stride, groups)(lhs, rhs)
         for engine in ("cuda_texture", "cuda_gather", "cuda_tensor_core"):
             out = emulated(multiplier, engine, stride, groups)(lhs, rhs)

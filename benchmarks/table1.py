@@ -3,9 +3,10 @@
 
     python benchmarks/table1.py --out benchmarks/results/table1.json
 
-For each network, exact in float32 (JAX's default precision) and emulated by every engine that
-can run here, all in one run: seconds, products a second, and the ratio to exact. Every
-convolution is emulated; parameters are random, which times do not depend on.
+For each network, exact in float32 (JAX's default precision, which is TF32 on such GPUs, and
+the highest) and emulated by every engine that can run here, all in one run: seconds, products a
+second, and the ratio to exact. Every convolution is emulated; parameters are random, which
+times do not depend on. Tables of 4 and 8 terms are real, that of 16 is random.
 Before an engine is timed, its sums are compared with those of `xla`, bit for bit.
 
 On CPUs fewer images are timed (`--cpu-images`), and the seconds scaled to `--images`.
@@ -30,6 +31,7 @@ from axjax import linen as axnn
 
 DEPTHS = (8, 14, 20, 26, 32, 38, 44, 50, 56, 62)
 GPU_ENGINES = ("cuda_texture", "cuda_gather", "cuda_tensor_core")
+EXACT = "exact float32"
 TFAPPROX = {  # seconds of computation; initialisation not counted
     "exact, GTX 1080": (0.2, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.1, 1.2, 1.3),
     "emulated, GTX 1080": (1.5, 3.1, 4.7, 6.2, 7.9, 9.4, 10.9, 12.6, 13.9, 15.5),
@@ -92,7 +94,12 @@ def check(engine, multiplier):
 def programs(network, engines, multipliers, images):
     """Name, function and arguments of everything that is timed for one network."""
     variables = jax.device_put(random_variables(network), images.device)
-    yield "exact float32", jax.jit(lambda v, x: network().apply(v, x)), (variables, images)
+
+    def exact(v, x):
+        return network().apply(v, x)
+
+    yield EXACT, jax.jit(exact), (variables, images)
+    yield f"{EXACT}, highest", jax.jit(at_highest_precision(exact)), (variables, images)
     for engine, (name, multiplier) in itertools.product(engines, multipliers.items()):
         if engine != "cuda_tensor_core" and name != next(iter(multipliers)):
             continue  # the others take equally long for every table
@@ -102,6 +109,14 @@ def programs(network, engines, multipliers, images):
             return emulated(network, engine, m).apply(v, x)
 
         yield label, jax.jit(apply), (variables, images, multiplier)
+
+
+def at_highest_precision(function):
+    def apply(*arguments):
+        with jax.default_matmul_precision("highest"):
+            return function(*arguments)
+
+    return apply
 
 
 def measure(device, depths, engines, multipliers, images, timed, batch, repeats):
@@ -136,7 +151,7 @@ def measure(device, depths, engines, multipliers, images, timed, batch, repeats)
             seconds = of_call * images / batch
             row = dict(depth=depth, program=name, seconds=seconds)
             row["products_per_second"] = products * images / seconds
-            if name == "exact float32":
+            if name == EXACT:
                 exact = seconds
             row["ratio_to_exact"] = seconds / exact
             rows.append(row)
@@ -172,11 +187,14 @@ def main():
     add("--repeats", type=int, default=5)
     add("--engines", nargs="*", help="all that can run here, unless given")
     add("--multipliers", nargs="*", default=["mul8u_trunc4", "mul8s_exact"])
+    add("--terms", type=int, nargs="*", default=[16], help="of random tables besides")
     options = parser.parse_args()
     multipliers = {
         name: jax.tree.map(jnp.asarray, axjax.load(name).factorized())
         for name in options.multipliers
     }
+    for terms in options.terms:
+        multipliers[f"{terms} terms"] = _gpu.random_factored(np.random.default_rng(0), terms)
     states = axjax.build_info()["engines"]
     usable = [name for name, state in states.items() if state == "usable"]
     wanted = options.engines or (*GPU_ENGINES, "cpu")
