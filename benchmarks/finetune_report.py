@@ -78,7 +78,7 @@ def draw(record, path):
         fontsize=11,
     )
     axes.grid(axis="x", alpha=0.25)
-    axes.legend(loc="lower left", fontsize=8)
+    axes.legend(loc="upper left", fontsize=8)
     figure.savefig(path, dpi=120)
 
 
