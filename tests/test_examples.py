@@ -184,6 +184,21 @@ def test_cifar10_is_read_from_npz_and_from_the_binary_version(example, parts, tm
         load(str(folder))
 
 
+def test_digits_stand_in_for_cifar10(example):
+    data = example("cifar10_data").load_cifar10("digits")
+    assert data.x_train.shape == (1438, 32, 32, 3)
+    assert data.x_test.shape == (359, 32, 32, 3)
+    assert data.x_train.max() == 255
+    assert set(data.y_train) == set(data.y_test) == set(range(10))
+
+
+def test_parameters_of_two_networks_come_with_the_examples(example):
+    module, run = example("resnet"), example("cifar10_resnet")
+    for depth in (8, 20):
+        found, _, ranges = module.load_parameters(run.PARAMETERS / f"resnet{depth}.npz")
+        assert (found, len(ranges)) == (depth, depth - 1)
+
+
 def test_cifar10_files_of_other_contents_are_refused(example, parts, tmp_path):
     load = example("cifar10_data").load_cifar10
     path = tmp_path / "data.npz"
