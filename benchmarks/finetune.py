@@ -184,7 +184,11 @@ def main():
             f"{found:6.2f} %, {seconds[-1]:.2f} s an epoch",
             flush=True,
         )
-        written = [dict(multiplier=m, gradient=g, **row) for (m, g), row in rows.items()]
+        written = [
+            dict(multiplier=m, gradient=g, **row)
+            for (m, g), row in rows.items()
+            if row["after"]
+        ]
         results = dict(settings=settings, kinds=kinds, same_bits=same_bits, rows=written)
         _gpu.write(options.out, results)
 
