@@ -29,7 +29,11 @@ std::vector<int32_t> KernelSums(const ConvGeometry& g, const uint8_t* rhs,
 // columns.
 class WindowRow {
  public:
-  explicit WindowRow(const ConvGeometry& g) : g_(g), columns_(g.in[2] * g.groups) {}
+  explicit WindowRow(const ConvGeometry& g) : g_(g), columns_(g.in[2] * g.groups) {
+    for (int64_t w = 0; w < g.out[2]; ++w)
+      for (int64_t k = 0; k < g.kernel[2]; ++k)
+        taps_.push_back(g.InputIndex(2, w, k));
+  }
 
   // `code_sums` of the image's positions and groups; out: (out[2], groups).
   void Sum(const int32_t* code_sums, int32_t pad, int64_t d, int64_t h, int32_t* out) {
@@ -45,12 +49,12 @@ class WindowRow {
           columns_[i] += static_cast<uint32_t>(row[i] - away);
       }
     const uint32_t all_padding = static_cast<uint32_t>(pad * g_.depth());
+    const int64_t* tap = taps_.data();
     for (int64_t w = 0; w < g_.out[2]; ++w, out += g_.groups) {
       std::fill(out, out + g_.groups, static_cast<int32_t>(all_padding));
-      for (int64_t kw = 0; kw < g_.kernel[2]; ++kw) {
-        const int64_t in_w = g_.InputIndex(2, w, kw);
-        if (in_w < 0) continue;
-        const uint32_t* column = &columns_[in_w * g_.groups];
+      for (int64_t kw = 0; kw < g_.kernel[2]; ++kw, ++tap) {
+        if (*tap < 0) continue;
+        const uint32_t* column = &columns_[*tap * g_.groups];
         for (int64_t c = 0; c < g_.groups; ++c)
           out[c] = static_cast<int32_t>(static_cast<uint32_t>(out[c]) + column[c]);
       }
@@ -60,6 +64,7 @@ class WindowRow {
  private:
   const ConvGeometry& g_;
   std::vector<uint32_t> columns_;
+  std::vector<int64_t> taps_;  // InputIndex of each output and tap: it divides
 };
 
 }  // namespace
@@ -89,7 +94,7 @@ void CorrectSums(const ConvGeometry& g, const int32_t* sums, const uint8_t* lhs,
                                   std::min(kPart, g.batch * per_image - first),
                                   per_group, &code_sums[first]);
   });
-  const int64_t rows = g.batch * g.out[0] * g.out[1], outputs = g.out_c_per_group();
+  const int64_t rows = g.batch * g.out[0] * g.out[1];
   const int64_t jobs = std::min(rows, 4 * workers.threads());
   workers.ForEach(jobs, [&](int64_t job) {
     WindowRow windows(g);
@@ -98,12 +103,9 @@ void CorrectSums(const ConvGeometry& g, const int32_t* sums, const uint8_t* lhs,
       const int64_t h = r % g.out[1], d = r / g.out[1] % g.out[0];
       const int64_t image = r / (g.out[0] * g.out[1]);
       windows.Sum(&code_sums[image * per_image], zero.lhs, d, h, window_sums.data());
-      for (int64_t i = 0; i < g.out[2] * g.groups; ++i) {
-        const int64_t at = r * g.out[2] * g.out_c + i * outputs;
-        const int64_t first = i % g.groups * outputs;
-        kernels.corrected(sums + at, &factor[first], window_sums[i], &base[first],
-                          outputs, out + at);
-      }
+      const int64_t at = r * g.out[2] * g.out_c;
+      kernels.corrected({sums + at, window_sums.data(), factor.data(), base.data(),
+                         g.out[2], g.groups, g.out_c_per_group(), out + at});
     }
   });
 }

@@ -36,6 +36,18 @@ struct Steps {
   double least, greatest;  // codes in use, + kLift
 };
 
+// out[p, o] = sums[p, o] + factor[o] * window_sums[p, group of o] + base[o], rounded
+// once; the product wraps. All dense.
+struct Corrections {
+  const int32_t* sums;
+  const int32_t* window_sums;
+  const int32_t* factor;
+  const double* base;
+  int64_t pixels, groups;
+  int64_t outputs;  // of a group
+  float* out;
+};
+
 struct RealKernels {
   // [kind][a channel for each number of a row]. Lowers low, raises high, sets has_nan.
   void (*range[kRealKinds][2])(const Reals&, float* low, float* high, int32_t* has_nan);
@@ -49,9 +61,7 @@ struct RealKernels {
   // sums[i] = the sum of `count` consecutive codes, for each of `positions`.
   void (*code_sums[2])(const uint8_t* codes, int64_t positions, int64_t count,
                        int32_t* sums);  // [signed]
-  // out[i] = sums[i] + factor[i] * by + base[i], rounded once; the product wraps.
-  void (*corrected)(const int32_t* sums, const int32_t* factor, int32_t by,
-                    const double* base, int64_t count, float* out);
+  void (*corrected)(const Corrections&);
 };
 
 namespace baseline {
