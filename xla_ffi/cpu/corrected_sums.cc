@@ -31,8 +31,7 @@ class WindowRow {
  public:
   explicit WindowRow(const ConvGeometry& g) : g_(g), columns_(g.in[2] * g.groups) {
     for (int64_t w = 0; w < g.out[2]; ++w)
-      for (int64_t k = 0; k < g.kernel[2]; ++k)
-        taps_.push_back(g.InputIndex(2, w, k));
+      for (int64_t k = 0; k < g.kernel[2]; ++k) taps_.push_back(g.InputIndex(2, w, k));
   }
 
   // `code_sums` of the image's positions and groups; out: (out[2], groups).
@@ -54,7 +53,7 @@ class WindowRow {
       std::fill(out, out + g_.groups, static_cast<int32_t>(all_padding));
       for (int64_t kw = 0; kw < g_.kernel[2]; ++kw, ++tap) {
         if (*tap < 0) continue;
-        const uint32_t* column = &columns_[*tap * g_.groups];
+        const uint32_t* column = columns_.data() + *tap * g_.groups;
         for (int64_t c = 0; c < g_.groups; ++c)
           out[c] = static_cast<int32_t>(static_cast<uint32_t>(out[c]) + column[c]);
       }
@@ -92,7 +91,7 @@ void CorrectSums(const ConvGeometry& g, const int32_t* sums, const uint8_t* lhs,
     const int64_t first = part * kPart;
     kernels.code_sums[lhs_signed](lhs + first * per_group,
                                   std::min(kPart, g.batch * per_image - first),
-                                  per_group, &code_sums[first]);
+                                  per_group, code_sums.data() + first);
   });
   const int64_t rows = g.batch * g.out[0] * g.out[1];
   const int64_t jobs = std::min(rows, 4 * workers.threads());
@@ -102,7 +101,8 @@ void CorrectSums(const ConvGeometry& g, const int32_t* sums, const uint8_t* lhs,
     for (int64_t r = job * rows / jobs; r < (job + 1) * rows / jobs; ++r) {
       const int64_t h = r % g.out[1], d = r / g.out[1] % g.out[0];
       const int64_t image = r / (g.out[0] * g.out[1]);
-      windows.Sum(&code_sums[image * per_image], zero.lhs, d, h, window_sums.data());
+      windows.Sum(code_sums.data() + image * per_image, zero.lhs, d, h,
+                  window_sums.data());
       const int64_t at = r * g.out[2] * g.out_c;
       kernels.corrected({sums + at, window_sums.data(), factor.data(), base.data(),
                          g.out[2], g.groups, g.out_c_per_group(), out + at});
