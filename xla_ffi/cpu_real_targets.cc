@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu_real_targets.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -30,8 +31,9 @@ ffi::Error CheckInstructionSet() {
 ffi::Error Fill(ffi::AnyBuffer x, ffi::RemainingArgs given, Triple layout,
                 int64_t source, bool symmetric, bool include_zero, Triple codes,
                 Quantization* q, RealOperand* operand) {
-  if (layout.size() != 4 || codes.size() != 3)
-    return Wrong("a layout has four sizes, and three numbers tell the codes");
+  if (layout.size() != 4 || codes.size() != 3 ||
+      *std::min_element(layout.begin(), layout.end()) < 1)
+    return Wrong("a layout has four positive sizes, and three numbers tell the codes");
   *q = {layout[0],
         layout[1],
         layout[2],
@@ -42,8 +44,8 @@ ffi::Error Fill(ffi::AnyBuffer x, ffi::RemainingArgs given, Triple layout,
         static_cast<int>(codes[0]),
         static_cast<int>(codes[1]),
         static_cast<int>(codes[2])};
-  if (q->size() != static_cast<int64_t>(x.element_count()) || q->size() == 0)
-    return Wrong("the layout is that of an operand that is not empty");
+  if (q->size() != static_cast<int64_t>(x.element_count()))
+    return Wrong("the layout is that of the operand");
   if (codes[0] < -128 || codes[1] > 255 || codes[0] >= codes[1] ||
       codes[2] < codes[0] || codes[2] > codes[1])
     return Wrong("codes fit a byte");
@@ -58,9 +60,11 @@ ffi::Error Fill(ffi::AnyBuffer x, ffi::RemainingArgs given, Triple layout,
     const auto end = given.get<ffi::Buffer<ffi::F32>>(i);
     if (end.has_error()) return end.error();
     const int64_t count = static_cast<int64_t>(end->element_count());
-    if (count != 1 && count != q->scales())
-      return Wrong("there is one end of a range for all scales, or for each");
-    operand->one_for_all = count == 1;
+    const bool one_for_all = count == 1;
+    if ((!one_for_all && count != q->scales()) ||
+        (i > 0 && one_for_all != operand->one_for_all))
+      return Wrong("what is given is given once, or for each scale");
+    operand->one_for_all = one_for_all;
     (i == 0 ? operand->first : operand->last) = end->typed_data();
   }
   return CheckInstructionSet();
