@@ -14,10 +14,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from axjax._codes import quantized, quantized_and_back
 from axjax._gradient import Gradient
 from axjax._multiplier import Multiplier
 from axjax._operation import Operation
-from axjax._quantization import Quantization, QuantizationParameters
+from axjax._quantization import Quantization
 
 _TOGETHER = 8  # terms, and values that they may take up: 256 MB
 _TOGETHER_VALUES = 1 << 26
@@ -33,21 +34,32 @@ def backward(
     cotangent: jax.Array,
 ) -> tuple[Any, Any]:
     """Cotangents of both operands, from that of the result, which has this dtype."""
-    x, w = operation.parameters(lhs, rhs, multiplier, quantization)
     gradient = Gradient() if multiplier.gradient is None else multiplier.gradient
+    sides = (
+        (lhs, quantization.lhs, multiplier.activation, ()),
+        (rhs, quantization.rhs, multiplier.weight, operation.rhs_channel_axes(rhs)),
+    )
 
     def exact(lhs: jax.Array, rhs: jax.Array) -> jax.Array:
         return operation.exact(lhs, rhs).astype(dtype)
 
-    def straight_through(lhs: jax.Array, rhs: jax.Array) -> jax.Array:
-        return exact(
-            x.fake_quantize(lhs, clip_gradient=gradient.clip),
-            w.fake_quantize(rhs, clip_gradient=gradient.clip),
-        )
+    (rounded_lhs, lhs_inside), (rounded_rhs, rhs_inside) = (
+        quantized_and_back(*side) for side in sides
+    )
 
-    _, vjp = jax.vjp(straight_through, lhs, rhs)
-    lhs_cotangent, rhs_cotangent = vjp(cotangent)
-    x_bytes, w_bytes = x.quantize(lhs) & 0xFF, w.quantize(rhs) & 0xFF
+    def unless_clipped(cotangent: Any, inside: jax.Array) -> Any:
+        if not gradient.clip or cotangent.dtype == jax.dtypes.float0:
+            return cotangent
+        return jnp.where(inside, cotangent, 0)
+
+    _, vjp = jax.vjp(exact, rounded_lhs, rounded_rhs)
+    cotangents = vjp(cotangent)
+    lhs_cotangent = unless_clipped(cotangents[0], lhs_inside)
+    rhs_cotangent = unless_clipped(cotangents[1], rhs_inside)
+    if not any(gradient.terms):
+        return lhs_cotangent, rhs_cotangent
+
+    (x_bytes, x), (w_bytes, w) = (quantized(*side) for side in sides)
 
     if gradient.terms[0] and jnp.issubdtype(lhs.dtype, jnp.inexact):
 
@@ -57,7 +69,7 @@ def backward(
             return u[x_bytes] * vjp(cotangent)[0].astype(jnp.float32)
 
         added = _sum_of_terms(of_activations, gradient.by_activation)
-        lhs_cotangent += _inside(gradient, x, lhs, added)
+        lhs_cotangent += unless_clipped(added, lhs_inside).astype(lhs.dtype)
 
     if gradient.terms[1] and jnp.issubdtype(rhs.dtype, jnp.inexact):
         u, v = map(jnp.asarray, gradient.by_weight)  # type: ignore[arg-type]
@@ -74,16 +86,8 @@ def backward(
         added = _sum_of_terms(of_weights, (u, v))
         at_zero = jnp.einsum("r,rw->w", u[zero], v, precision="highest")
         added += scale * at_zero[w_bytes] * _channel_sums(operation, lhs, rhs, cotangent)
-        rhs_cotangent += _inside(gradient, w, rhs, added)
+        rhs_cotangent += unless_clipped(added, rhs_inside).astype(rhs.dtype)
     return lhs_cotangent, rhs_cotangent
-
-
-def _inside(
-    gradient: Gradient, parameters: QuantizationParameters, x: jax.Array, added: jax.Array
-) -> jax.Array:
-    if gradient.clip:
-        added = jnp.where(parameters.inside(x), added, 0)
-    return added.astype(x.dtype)
 
 
 def _sum_of_terms(term: Callable[[jax.Array, jax.Array], jax.Array], pair: Any) -> jax.Array:

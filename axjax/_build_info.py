@@ -12,7 +12,8 @@ def build_info() -> dict[str, object]:
 
     Returns:
         `version`; `native`, what the CPU and CUDA modules say of their build; `engines`,
-        for every engine either "usable" or the reason why it is not.
+        for every engine either "usable" or the reason why it is not; `custom_calls`, the names
+        by which compiled programs call the native code, for `jax.export`.
 
     >>> import axjax
     >>> axjax.build_info()["engines"]["cpu"]
@@ -27,4 +28,5 @@ def build_info() -> dict[str, object]:
         "engines": {
             name: reason if name.startswith("cuda") and reason else "usable" for name in ENGINES
         },
+        "custom_calls": _ffi.custom_calls(),
     }

@@ -100,6 +100,12 @@ def has_int8_tensor_cores() -> bool:
     return float(jax.devices("cuda")[0].compute_capability) >= 8.0
 
 
+def custom_calls() -> tuple[str, ...]:
+    """Names of all native handlers, by which XLA calls them."""
+    modules = [module for module in (_cpu, _cuda) if module is not None]
+    return tuple(sorted({name for module in modules for name in module.targets()}))
+
+
 def native_build() -> dict[str, object]:
     """What the native modules say of themselves."""
     return {

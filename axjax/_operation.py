@@ -9,8 +9,6 @@ from typing import Any
 import jax
 
 from axjax._geometry import ConvGeometry
-from axjax._multiplier import Multiplier
-from axjax._quantization import Quantization, QuantizationParameters
 
 
 class Operation(abc.ABC):
@@ -42,11 +40,3 @@ class Operation(abc.ABC):
     @abc.abstractmethod
     def restore(self, out: jax.Array, lhs_shape: Any, rhs_shape: Any) -> jax.Array:
         """From `(N, D', H', W', O)` to the operation's own layout."""
-
-    def parameters(
-        self, lhs: jax.Array, rhs: jax.Array, multiplier: Multiplier, quantization: Quantization
-    ) -> tuple[QuantizationParameters, QuantizationParameters]:
-        """How either operand becomes codes."""
-        x = quantization.lhs.parameters(lhs, multiplier.activation, ())
-        w = quantization.rhs.parameters(rhs, multiplier.weight, self.rhs_channel_axes(rhs))
-        return x, w

@@ -84,17 +84,6 @@ class QuantizationParameters:
         """Real numbers of codes, float32: (1)."""
         return self.real_scale * (codes - self.zero_point).astype(jnp.float32)
 
-    def fake_quantize(self, x: jax.Array, *, clip_gradient: bool = True) -> jax.Array:
-        """`dequantize(quantize(x))` in `x`'s dtype, with the straight-through gradient.
-
-        The gradient is one, but zero where the code was clipped if `clip_gradient`: (10).
-        """
-        rounded = self.dequantize(self.quantize(x)).astype(x.dtype)
-        passed = x - lax.stop_gradient(x)
-        if clip_gradient:
-            passed = jnp.where(self.inside(x), passed, 0)
-        return lax.stop_gradient(rounded) + passed
-
     def inside(self, x: jax.Array) -> jax.Array:
         """Whether the code of each number is in use, so that it is not clipped."""
         codes = self._unbounded_codes(x)
@@ -114,8 +103,9 @@ def nearest_multiple(x: jax.Array, scale: jax.Array) -> jax.Array:
     that are close have an exact difference.
 
     Args:
-        x: float32. NaN gives 0.
-        scale: float32, positive, broadcasts against `x`.
+        x: float32. NaN gives -1, and so does a scale of NaN.
+        scale: float32, 2**-100 to 2**125, broadcasts against `x`. Beyond, halves or reciprocals
+            of scales are subnormal numbers, which devices flush to zero.
     """
     bits = lax.bitcast_convert_type(scale, jnp.uint32)
     upper = lax.bitcast_convert_type(bits & jnp.uint32(0xFFFFF000), jnp.float32)
@@ -130,20 +120,131 @@ def nearest_multiple(x: jax.Array, scale: jax.Array) -> jax.Array:
     return guess.astype(jnp.int32)
 
 
+@dataclasses.dataclass(frozen=True)
+class ScaleRule:
+    """What an operand's scale is made of, as far as that is known while tracing. Hashable.
+
+    Attributes:
+        source: "numbers": the range of the operand's own; "range": one that is given, by its
+            two ends; "scale": given itself.
+        code_type: of the codes.
+        channels: axes of the operand that tell its output channels apart, if these have scales
+            of their own; counted without examples.
+        symmetric: of a range: as many codes below zero as above.
+        include_zero: of a range: widened to hold zero.
+        zero_point: of a given scale.
+        examples: leading axes, over which the operand is an operand each: by `vmap`.
+    """
+
+    source: str
+    code_type: CodeType
+    channels: tuple[int, ...] = ()
+    symmetric: bool = False
+    include_zero: bool = True
+    zero_point: int = 0
+    examples: int = 0
+
+    @property
+    def known_zero_point(self) -> int | None:
+        """The zero point, if it does not depend on the range."""
+        if self.source == "scale":
+            return self.zero_point
+        return self.low + self._steps if self.symmetric else None
+
+    @property
+    def low(self) -> int:
+        """Least code in use. The greatest is the code type's."""
+        of_range = self.source != "scale"
+        return self.code_type.min + (1 if self.symmetric and of_range else 0)
+
+    @property
+    def _steps(self) -> int:
+        return (self.code_type.max - self.code_type.min - 1) // 2
+
+    def is_kept(self, axis: int) -> bool:
+        """Whether indices of an axis have scales of their own."""
+        return axis < self.examples or axis - self.examples in self.channels
+
+    def spoiled(self, ndim: int) -> tuple[int, ...]:
+        """Axes over which one NaN spoils all: of an operand, or of a channel's own range."""
+        own_range = self.source == "numbers"
+        return tuple(
+            axis
+            for axis in range(self.examples, ndim)
+            if not (own_range and self.is_kept(axis))
+        )
+
+    def scale_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of an operand's scales, which broadcasts against it."""
+        return tuple(n if self.is_kept(axis) else 1 for axis, n in enumerate(shape))
+
+    def parameters(self, x: jax.Array, *given: jax.Array) -> QuantizationParameters:
+        """Scale and zero point, in plain JAX: what native code has to equal.
+
+        Args:
+            x: the operand, real.
+            given: the ends of the range, or the scale: scalars, or of `scale_shape`.
+        """
+        if self.source == "scale":
+            (scale,) = given
+            found = QuantizationParameters(scale, self.zero_point, self.low, self.code_type.max)
+            return self._nan_if_operand_has(x, found)
+        if self.source == "range":
+            return self._nan_if_operand_has(x, self._of_range(*given))
+        x = lax.stop_gradient(x.astype(jnp.float32))
+        axes = self.spoiled(x.ndim)
+        if x.size == 0:  # no values, no products: any scale will do
+            low = high = jnp.zeros(self.scale_shape(x.shape))
+        else:
+            low, high = ends(x, axes)
+        return dataclasses.replace(self._of_range(low, high), has_nan=has_nan(x, axes))
+
+    def _of_range(self, low: jax.Array, high: jax.Array) -> QuantizationParameters:
+        """Scale and zero point that cover a range: (3)."""
+        degenerate = low == high
+        if self.include_zero:
+            low, high = jnp.minimum(low, 0.0), jnp.maximum(high, 0.0)
+        else:  # a single value has no width: cover it from zero on
+            low = jnp.where(degenerate, jnp.minimum(low, 0.0), low)
+            high = jnp.where(degenerate, jnp.maximum(high, 0.0), high)
+        least, most = self.low, self.code_type.max
+        zero = self.known_zero_point
+        if zero is not None:
+            scale = _computed_once(_scale(jnp.maximum(-low, high), self._steps))
+            return QuantizationParameters(scale, zero, least, most)
+        scale = _computed_once(_scale(high - low, most - least))
+        zero_point = jnp.clip(least + nearest_multiple(-low, scale), least, most)
+        return QuantizationParameters(scale, _computed_once(zero_point), least, most)
+
+    def _nan_if_operand_has(
+        self, x: jax.Array, parameters: QuantizationParameters
+    ) -> QuantizationParameters:
+        if not jnp.issubdtype(x.dtype, jnp.inexact) or x.size == 0:
+            return parameters
+        return dataclasses.replace(parameters, has_nan=has_nan(x, self.spoiled(x.ndim)))
+
+
 class Quantizer(abc.ABC):
     """Where the scale and zero point of one operand come from. Immutable; a pytree."""
 
     @abc.abstractmethod
-    def parameters(
+    def rule(
         self, x: jax.Array, code_type: CodeType, channel_axes: tuple[int, ...]
-    ) -> QuantizationParameters:
-        """Scale and zero point for an operand.
+    ) -> tuple[ScaleRule, tuple[jax.Array, ...]]:
+        """What the scale of an operand is made of, and what is given for it.
 
         Args:
             x: the operand, real.
             code_type: the multiplier input that takes the codes.
             channel_axes: axes of `x` that tell output channels apart; empty for activations.
         """
+
+    def parameters(
+        self, x: jax.Array, code_type: CodeType, channel_axes: tuple[int, ...]
+    ) -> QuantizationParameters:
+        """Scale and zero point of an operand; arguments as of `rule`."""
+        rule, given = self.rule(x, code_type, channel_axes)
+        return rule.parameters(x, *given)
 
 
 @_pytree()
@@ -166,25 +267,17 @@ class CurrentRange(Quantizer):
     per_channel: bool = False
     include_zero: bool = True
 
-    def parameters(
+    def rule(
         self, x: jax.Array, code_type: CodeType, channel_axes: tuple[int, ...]
-    ) -> QuantizationParameters:
-        x = lax.stop_gradient(x.astype(jnp.float32))
-        axes: tuple[int, ...] = tuple(range(x.ndim))
-        if self.per_channel:
-            if not channel_axes:
-                raise ValueError(
-                    "CurrentRange: only a kernel has output channels, got per_channel=True for "
-                    "an activation. Use it for Quantization.rhs."
-                )
-            axes = tuple(a for a in axes if a not in {c % x.ndim for c in channel_axes})
-        if x.size == 0:  # no values, no products: any scale will do
-            low = high = jnp.zeros([1 if a in axes else n for a, n in enumerate(x.shape)])
-        else:
-            low = x.min(axes, keepdims=True)
-            high = x.max(axes, keepdims=True)
-        found = _parameters_of_range(low, high, code_type, self.symmetric, self.include_zero)
-        return dataclasses.replace(found, has_nan=_has_nan(x, axes))
+    ) -> tuple[ScaleRule, tuple[jax.Array, ...]]:
+        if self.per_channel and not channel_axes:
+            raise ValueError(
+                "CurrentRange: only a kernel has output channels, got per_channel=True for "
+                "an activation. Use it for Quantization.rhs."
+            )
+        symmetric = code_type.signed if self.symmetric is None else self.symmetric
+        channels = _axes(x, channel_axes) if self.per_channel else ()
+        return ScaleRule("numbers", code_type, channels, symmetric, self.include_zero), ()
 
 
 @_pytree("low", "high")
@@ -217,15 +310,16 @@ class GivenRange(Quantizer):
                 f"high={self.high}. Calibrate on finite data."
             )
 
-    def parameters(
+    def rule(
         self, x: jax.Array, code_type: CodeType, channel_axes: tuple[int, ...]
-    ) -> QuantizationParameters:
-        low, high = (
+    ) -> tuple[ScaleRule, tuple[jax.Array, ...]]:
+        given = tuple(
             _along_channels("GivenRange", jnp.asarray(end, jnp.float32), x, channel_axes)
             for end in (self.low, self.high)
         )
-        found = _parameters_of_range(low, high, code_type, self.symmetric, True)
-        return _nan_if_operand_has(x, found)
+        symmetric = code_type.signed if self.symmetric is None else self.symmetric
+        channels = _axes(x, channel_axes) if any(end.ndim for end in given) else ()
+        return ScaleRule("range", code_type, channels, symmetric), given
 
 
 @_pytree("scale")
@@ -252,9 +346,9 @@ class FixedScale(Quantizer):
                     "Pass the real value of one step."
                 )
 
-    def parameters(
+    def rule(
         self, x: jax.Array, code_type: CodeType, channel_axes: tuple[int, ...]
-    ) -> QuantizationParameters:
+    ) -> tuple[ScaleRule, tuple[jax.Array, ...]]:
         if not code_type.min <= self.zero_point <= code_type.max:
             raise ValueError(
                 f"FixedScale: the zero point is one of the codes, got zero_point="
@@ -262,8 +356,9 @@ class FixedScale(Quantizer):
             )
         scale = jnp.asarray(self.scale, jnp.float32)
         scale = _along_channels("FixedScale", scale, x, channel_axes)
-        found = QuantizationParameters(scale, self.zero_point, code_type.min, code_type.max)
-        return _nan_if_operand_has(x, found)
+        channels = _axes(x, channel_axes) if scale.ndim else ()
+        rule = ScaleRule("scale", code_type, channels, zero_point=self.zero_point)
+        return rule, (scale,)
 
 
 @_pytree()
@@ -316,9 +411,9 @@ class MovingAverage(Quantizer):
         given = jax.tree.structure(GivenRange(0.0, 0.0, self.symmetric))
         return jax.tree.unflatten(given, (low, high))  # unchecked, traced or not
 
-    def parameters(
+    def rule(
         self, x: jax.Array, code_type: CodeType, channel_axes: tuple[int, ...]
-    ) -> QuantizationParameters:
+    ) -> tuple[ScaleRule, tuple[jax.Array, ...]]:
         raise ValueError(
             "MovingAverage: a moving average is state that a module keeps, got it in a plain "
             "function. Use axjax.linen or axjax.nnx, or pass GivenRange(low, high)."
@@ -357,43 +452,19 @@ class Quantization:
         return cls(lhs=FixedScale(), rhs=FixedScale())
 
 
-def _parameters_of_range(
-    low: jax.Array,
-    high: jax.Array,
-    code_type: CodeType,
-    symmetric: bool | None,
-    include_zero: bool,
-) -> QuantizationParameters:
-    """Scale and zero point that cover a range: (3)."""
-    degenerate = low == high
-    if include_zero:
-        low, high = jnp.minimum(low, 0.0), jnp.maximum(high, 0.0)
-    else:  # a single value has no width: cover it from zero on
-        low = jnp.where(degenerate, jnp.minimum(low, 0.0), low)
-        high = jnp.where(degenerate, jnp.maximum(high, 0.0), high)
-    if code_type.signed if symmetric is None else symmetric:
-        steps = (code_type.max - code_type.min - 1) // 2
-        zero = code_type.min + 1 + steps
-        scale = _computed_once(_scale(jnp.maximum(-low, high), steps))
-        return QuantizationParameters(scale, zero, zero - steps, zero + steps)
-    scale = _computed_once(_scale(high - low, code_type.max - code_type.min))
-    zero_point = jnp.clip(
-        code_type.min + nearest_multiple(-low, scale), code_type.min, code_type.max
-    )
-    zero_point = _computed_once(zero_point)
-    return QuantizationParameters(scale, zero_point, code_type.min, code_type.max)
-
-
 def _computed_once(values: jax.Array) -> jax.Array:
     """The same values, which XLA does not compute anew for each element that they scale.
 
     On a CPU it fuses whatever goes element by element into all that uses it, and drops
-    optimization barriers before; but not sums over windows, such as of values and zeros.
+    optimization barriers before; but not sums over windows, such as of values and zeros. Of
+    their bits, since XLA's sums of 4096 such windows of float32 and more count the value twice
+    (seen with jaxlib 0.10.2 and 0.12.0.1).
     """
-    pairs = jnp.stack([values, jnp.zeros_like(values)])
-    zero = np.zeros((), values.dtype)
+    bits = lax.bitcast_convert_type(values, jnp.int32)
+    pairs = jnp.stack([bits, jnp.zeros_like(bits)])
     window = (2, *[1] * values.ndim)
-    return lax.reduce_window(pairs, zero, lax.add, window, window, "VALID")[0]
+    sums = lax.reduce_window(pairs, np.int32(0), lax.add, window, window, "VALID")[0]
+    return lax.bitcast_convert_type(sums, values.dtype)
 
 
 def _scale(width: jax.Array, steps: int) -> jax.Array:
@@ -402,17 +473,18 @@ def _scale(width: jax.Array, steps: int) -> jax.Array:
     return jnp.where(jnp.isfinite(width), scale, jnp.nan)
 
 
-def _nan_if_operand_has(
-    x: jax.Array, parameters: QuantizationParameters
-) -> QuantizationParameters:
-    if not jnp.issubdtype(x.dtype, jnp.inexact) or x.size == 0:
-        return parameters
-    return dataclasses.replace(parameters, has_nan=_has_nan(x))
+def _axes(x: jax.Array, axes: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted(axis % x.ndim for axis in axes))
 
 
-def _has_nan(x: jax.Array, axes: tuple[int, ...] | None = None) -> jax.Array:
+def ends(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    """Least and greatest value over some axes, which stay with a size of one."""
+    return x.min(axes, keepdims=True), x.max(axes, keepdims=True)
+
+
+def has_nan(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
     """Whether there is a NaN. `max` does not tell: XLA's on CPUs loses it in large arrays."""
-    return lax.stop_gradient(jnp.isnan(x).any(axes, keepdims=axes is not None))
+    return lax.stop_gradient(jnp.isnan(x).any(axes, keepdims=True))
 
 
 def _along_channels(

@@ -63,6 +63,69 @@ def test_a_build_for_a_newer_jaxlib_is_refused_before_it_does_harm():
         _ffi.check_api_version(module, header)
 
 
+def quantize(size=12, given=(), results=None, target="axjax_quantize_cpu", **attributes):
+    if results is None:
+        results = [(size, np.uint8), (3, np.float32), (3, np.int32)]
+        if target != "axjax_quantize_cpu":
+            results = [(size, np.float32), (size, np.bool_)]
+    good = dict(layout=np.array([1, 4, 3, 1]), source=0, symmetric=False, include_zero=True)
+    good["codes"] = np.array([0, 255, 0])
+    call = jax.ffi.ffi_call(target, [jax.ShapeDtypeStruct((n,), t) for n, t in results])
+    x = np.ones(size, attributes.pop("dtype", np.float32))
+    given = [np.ones(n, np.float32) for n in given]
+    return jax.block_until_ready(call(x, *given, **good | attributes))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(layout=np.array([1, 4, 3])), "a layout has four positive sizes"),
+        (dict(layout=np.array([-1, -4, 3, 1])), "a layout has four positive sizes"),
+        (dict(codes=np.array([0, 255])), "three numbers tell the codes"),
+        (dict(layout=np.array([1, 4, 3, 2])), "the layout is that of the operand"),
+        (dict(codes=np.array([0, 256, 0])), "codes fit a byte"),
+        (dict(codes=np.array([5, 5, 5])), "codes fit a byte"),
+        (dict(codes=np.array([0, 255, -1])), "codes fit a byte"),
+        (dict(source=3), "a range has two ends, a scale is one number"),
+        (dict(source=1, given=[1]), "a range has two ends, a scale is one number"),
+        (dict(dtype=np.int32), "numbers are float32 or bfloat16"),
+        (dict(source=2, given=[2]), "given once, or for each scale"),
+        (dict(source=1, given=[1, 3]), "given once, or for each scale"),
+    ],
+)
+@pytest.mark.parametrize("target", ["axjax_quantize_cpu", "axjax_quantize_and_back_cpu"])
+def test_quantisation_checks_what_it_is_called_with(target, arguments, message):
+    assert quantize(target=target)[0].shape == (12,)
+    with pytest.raises(jax.errors.JaxRuntimeError, match=message):
+        quantize(target=target, **arguments)
+
+
+def test_quantisation_and_corrections_check_their_results():
+    few = [(11, np.uint8), (3, np.float32), (3, np.int32)]
+    with pytest.raises(jax.errors.JaxRuntimeError, match="as many codes as numbers"):
+        quantize(results=few)
+    few = [(12, np.float32), (11, np.bool_)]
+    with pytest.raises(jax.errors.JaxRuntimeError, match="as many results as numbers"):
+        quantize(results=few, target="axjax_quantize_and_back_cpu")
+    out = np.zeros((1, 1, 1, 1, 3), np.int32)
+    codes = np.zeros((1, 1, 1, 1, 4), np.uint8), np.zeros((1, 1, 1, 4, 3), np.uint8)
+    call = jax.ffi.ffi_call(
+        "axjax_correct_sums_cpu", jax.ShapeDtypeStruct(out.shape, np.float32)
+    )
+    run = lambda zeros: call(
+        out,
+        *codes,
+        np.int32(1),
+        np.ones(zeros, np.int32),
+        **GOOD,
+        lhs_signed=False,
+        rhs_signed=False,
+    )
+    assert run(3).shape == out.shape
+    with pytest.raises(jax.errors.JaxRuntimeError, match="a zero point for each channel"):
+        jax.block_until_ready(run(2))
+
+
 def test_importing_starts_no_backend():
     code = "import axjax, jax; from jax._src import xla_bridge as b; assert not b._backends"
     # Not from the working folder, where there may be an axjax without native modules.

@@ -23,9 +23,9 @@ def mesh():
 
 
 def local_results(text):
-    """Shapes that the custom calls of a compiled program put out on one device."""
-    shapes = re.findall(r"s32\[([\d,]+)\]\S* custom-call\(.*axjax", text)
-    return [tuple(map(int, shape.split(","))) for shape in shapes]
+    """Shapes that the engine's calls of a compiled program put out on one device."""
+    call = r's32\[([\d,]+)\]\S* custom-call\(.*custom_call_target="axjax_lut_conv'
+    return [tuple(map(int, shape.split(","))) for shape in re.findall(call, text)]
 
 
 OUTPUTS = {
@@ -151,7 +151,8 @@ def test_calibration_does_not_enter_shard_map(rng, mesh):
 def test_an_exported_network_gives_the_same_bits(rng):
     params, x = networks.plain_params(rng), networks.images(rng)
     emulated = jax.jit(axjax.emulate(networks.plain_network, [axjax.Rule(".*", MUL)]))
-    checks = [jax.export.DisabledSafetyCheck.custom_call("axjax_lut_conv_cpu_s16")]
+    calls = axjax.build_info()["custom_calls"]
+    checks = list(map(jax.export.DisabledSafetyCheck.custom_call, calls))
     pytest.importorskip("flatbuffers")
     exported = jax.export.export(emulated, platforms=["cpu"], disabled_checks=checks)(params, x)
     again = jax.export.deserialize(exported.serialize())

@@ -9,6 +9,7 @@
 #include "cpu/instruction_set.h"
 #include "cpu/lut_conv.h"
 #include "cpu/xla_workers.h"
+#include "cpu_real_targets.h"
 #include "ffi_geometry.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -73,6 +74,9 @@ NB_MODULE(_cpu, m) {
     targets["axjax_lut_conv_cpu_u16"] = Capsule(&LutConvTarget<ffi::U16>);
     targets["axjax_lut_conv_cpu_s16"] = Capsule(&LutConvTarget<ffi::S16>);
     targets["axjax_lut_conv_cpu_s32"] = Capsule(&LutConvTarget<ffi::S32>);
+    targets["axjax_quantize_cpu"] = Capsule(&QuantizeTarget);
+    targets["axjax_quantize_and_back_cpu"] = Capsule(&QuantizeAndBackTarget);
+    targets["axjax_correct_sums_cpu"] = Capsule(&CorrectSumsTarget);
     return targets;
   });
   m.def("build", [] {

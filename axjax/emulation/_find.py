@@ -11,7 +11,7 @@ from jax.extend.core import Literal
 
 from axjax import engines
 from axjax.emulation._containers import CONTAINERS, jaxprs_in
-from axjax.emulation._fold import Chain, affine_chain
+from axjax.emulation._fold import Chain, affine_chains
 from axjax.emulation._layer import (
     Layer,
     Position,
@@ -103,11 +103,11 @@ class _Finder:
             else:
                 results = [_merged(operands)] * len(eqn.outvars)
             flows.update(zip(eqn.outvars, results, strict=True))
-        for number, layer in found.items():
+        if found:
             computed = {var for var, flow in flows.items() if flow.computed}
-            chain = affine_chain(jaxpr.jaxpr, number, layer.weight, computed)
-            if chain is not None:
-                self.chains[layer.position] = chain
+            weights = {number: layer.weight for number, layer in found.items()}
+            for number, chain in affine_chains(jaxpr.jaxpr, weights, computed).items():
+                self.chains[found[number].position] = chain
         return [read(atom) for atom in jaxpr.jaxpr.outvars]
 
     def _enter(self, container, eqn, operands, here, inner, calls, record):

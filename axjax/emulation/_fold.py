@@ -9,7 +9,7 @@ constants of a normalisation that is frozen. `m` goes into the kernel, `b` is ad
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
@@ -31,38 +31,41 @@ class Chain:
     channel_axis: int
 
 
-def affine_chain(
-    jaxpr: Any, start: int, weight: str, computed: Collection[Any]
-) -> Chain | None:
-    """The chain that follows equation `start`, or None where nothing is to be multiplied.
+def affine_chains(
+    jaxpr: Any, weights: Mapping[int, str], computed: Collection[Any]
+) -> dict[int, Chain]:
+    """The chains that follow layers; none for a layer where nothing is to be multiplied.
 
     Args:
         jaxpr: open.
-        start: number of a layer's equation.
-        weight: which operand is the weight.
+        weights: by the number of each layer's equation, which operand is the weight.
         computed: variables that depend on activations, which no kernel can hold.
     """
-    axis = _channel_axis(jaxpr.eqns[start], weight)
-    if axis is None:
-        return None
     users: dict[Any, list[int]] = {}
     for number, eqn in enumerate(jaxpr.eqns):
         for atom in eqn.invars:
             if not isinstance(atom, Literal):
                 users.setdefault(atom, []).append(number)
     results = {atom for atom in jaxpr.outvars if not isinstance(atom, Literal)}
-    steps: list[int] = []
-    var, multiplied = jaxpr.eqns[start].outvars[0], 0
-    while var not in results and len(users.get(var, ())) == 1:
-        (number,) = users[var]
-        eqn = jaxpr.eqns[number]
-        if not _is_affine(eqn, var, axis, computed):
-            break
-        steps.append(number)
-        var = eqn.outvars[0]
-        if eqn.primitive.name in ("mul", "div"):
-            multiplied = len(steps)
-    return Chain(tuple(steps[:multiplied]), axis) if multiplied else None
+    chains = {}
+    for start, weight in weights.items():
+        axis = _channel_axis(jaxpr.eqns[start], weight)
+        if axis is None:
+            continue
+        steps: list[int] = []
+        var, multiplied = jaxpr.eqns[start].outvars[0], 0
+        while var not in results and len(users.get(var, ())) == 1:
+            (number,) = users[var]
+            eqn = jaxpr.eqns[number]
+            if not _is_affine(eqn, var, axis, computed):
+                break
+            steps.append(number)
+            var = eqn.outvars[0]
+            if eqn.primitive.name in ("mul", "div"):
+                multiplied = len(steps)
+        if multiplied:
+            chains[start] = Chain(tuple(steps[:multiplied]), axis)
+    return chains
 
 
 def _channel_axis(eqn: Any, weight: str) -> int | None:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from axjax._code_type import CodeType
+from axjax._codes import quantized
 from axjax._quantization import Quantizer
 from axjax.emulation._containers import rebind
 from axjax.emulation._find import find
@@ -81,7 +82,7 @@ class Codes(Measure):
         return jnp.zeros(256, jnp.int32)
 
     def of(self, x, given, codes, quantizer):
-        found = quantizer.parameters(x, codes, ()).quantize(x) & ((1 << codes.bits) - 1)
+        found = quantized(x, quantizer, codes, ())[0] & ((1 << codes.bits) - 1)
         return self.empty().at[found.reshape(-1)].add(1)
 
 

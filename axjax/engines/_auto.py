@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import jax
 
 from axjax import _ffi
+from axjax._by_platform import by_platform
 from axjax._geometry import ConvGeometry
 from axjax._manual_axes import varies
 from axjax.engines._cost import Work, gpu_seconds, work_of
@@ -71,20 +74,14 @@ def axjax_run_engine(
     if engine != "auto":
         return _run(engine, lhs, rhs, table, factors, pad_code, geometry=geometry)
     work = work_of(lhs.shape, rhs.shape, geometry, factors)
-    # All of these are traced. Where there is native code, the default is what nothing runs but
-    # a program that is exported for yet another platform: then the gather, which is quick to
-    # trace, gives the same bits.
-    here = jax.default_backend()
-    native = here == "cpu" or (_ffi.has_cuda_handlers() and _ffi.has_cuda_device())
-    chosen = {"cpu": choose("cpu", work), "default": "xla" if native else choose(here, work)}
+    chosen = {"cpu": choose("cpu", work), "default": choose("default", work)}
     if _ffi.has_cuda_handlers():
         chosen["cuda"] = choose("cuda", work)
     bound = {
         platform: functools.partial(_run, engine, geometry=geometry)
         for platform, engine in chosen.items()
-        if platform == "default" or engine != chosen["default"]
     }
-    return jax.lax.platform_dependent(lhs, rhs, table, factors, pad_code, **bound)
+    return by_platform(lhs, rhs, table, factors, pad_code, **bound)
 
 
 # Of a name of its own: what an engine multiplies is no layer of a network, and it is by this
@@ -105,6 +102,20 @@ def _run(
 ) -> jax.Array:
     found = ENGINES[engine]
     operand = factors if found.factored else table
-    if found.native and not varies(lhs):  # inside shard_map all is partitioned already
-        return partitioned(found.lut_conv, operand, geometry)(lhs, rhs, operand, pad_code)
-    return found.lut_conv(lhs, rhs, operand, pad_code, geometry)
+    if not found.native or varies(lhs):  # inside shard_map all is partitioned already
+        return found.lut_conv(lhs, rhs, operand, pad_code, geometry)
+    leaves, structure = jax.tree.flatten(operand)
+    roles = ("lhs", "rhs", 0, *(leaf.ndim for leaf in leaves))
+    call = partitioned(_of_leaves(engine, structure, geometry), roles, geometry)
+    return call(lhs, rhs, pad_code, *leaves)
+
+
+@functools.cache
+def _of_leaves(engine: str, structure: Any, geometry: ConvGeometry) -> Callable[..., jax.Array]:
+    """An engine as a function of arrays: both operands' codes, pad code, then the leaves."""
+
+    def run(lhs, rhs, pad_code, *leaves):
+        operand = jax.tree.unflatten(structure, leaves)
+        return ENGINES[engine].lut_conv(lhs, rhs, operand, pad_code, geometry)
+
+    return run

@@ -19,54 +19,65 @@ from jax.sharding import NamedSharding, PartitionSpec
 from axjax._geometry import ConvGeometry
 
 _LHS, _RHS, _OUT = ("n", "d", "h", "w", "c"), ("kd", "kh", "kw", "i", "o"), ("p", "q", "r")
+_FACTORS = {"lhs": _LHS, "rhs": _RHS, "out": ("n", *_OUT, "o"), "channels": ("o",)}
+
+Role = str | int
+"""What an operand is: "lhs", "rhs", "out" (as the result), "channels" (a number for each output
+channel), or the rank of one that every device needs as a whole."""
 
 
 def partitioned(
-    lut_conv: Callable[..., jax.Array], operand: Any, geometry: ConvGeometry
-) -> Callable[[jax.Array, jax.Array, Any, jax.Array], jax.Array]:
-    """An engine's function that XLA can partition: `(lhs, rhs, operand, pad_code)` to sums.
+    function: Callable[..., jax.Array], roles: tuple[Role, ...], geometry: ConvGeometry
+) -> Callable[..., jax.Array]:
+    """A function of arrays that XLA can partition. It returns `(N, D', H', W', O)`.
 
     Args:
-        lut_conv: of a native engine.
-        operand: the table or factors that it will take: their structure counts.
+        function: hashable, so that equal calls are traced once.
+        roles: of its operands, "lhs" and "rhs" among them: these tell how all are divided.
         geometry: of the convolution.
     """
-    leaves, structure = jax.tree.flatten(operand)
-    call = _partitioned(lut_conv, structure, tuple(leaf.ndim for leaf in leaves), geometry)
+    call = _partitioned(function, roles, geometry)
 
-    def run(lhs: jax.Array, rhs: jax.Array, operand: Any, pad_code: jax.Array) -> jax.Array:
-        return call(lhs, rhs, pad_code.reshape(1), *jax.tree.leaves(operand))
+    def run(*operands: jax.Array) -> jax.Array:
+        return call(*(a.reshape(1) if a.ndim == 0 else a for a in operands))
 
     return run
 
 
 @functools.cache
 def _partitioned(
-    lut_conv: Callable[..., jax.Array],
-    structure: Any,
-    ranks: tuple[int, ...],
-    geometry: ConvGeometry,
+    function: Callable[..., jax.Array], roles: tuple[Role, ...], geometry: ConvGeometry
 ) -> Callable[..., jax.Array]:
     # One for whole operands and one for parts: the geometry holds no sizes. JAX reads the
-    # signature and refuses `functools.partial`.
-    def local(lhs, rhs, pad_code, *leaves):
-        operand = jax.tree.unflatten(structure, leaves)
-        return lut_conv(lhs, rhs, operand, pad_code.reshape(()), geometry)
+    # signature and refuses `functools.partial`. A sharding rule has no word for scalars, which
+    # are arrays of one here.
+    def local(*operands):
+        return function(
+            *(
+                a.reshape(()) if role == 0 else a
+                for a, role in zip(operands, roles, strict=True)
+            )
+        )
 
     by_channel = geometry.feature_group_count == 1
+    divided = {"n", "o"} if by_channel else {"n"}
+    result = _FACTORS["out"]
+    operands = [
+        _FACTORS[role]
+        if isinstance(role, str)
+        else tuple(f"t{n}x{axis}" for axis in range(max(1, role)))
+        for n, role in enumerate(roles)
+    ]
 
     def partition(mesh, arg_shapes, result_shape):
-        images, channels = (_axis(arg_shapes[n].sharding, axis) for n, axis in ((0, 0), (1, 4)))
-        channels = channels if by_channel else None
-        spec = lambda *axes: NamedSharding(mesh, PartitionSpec(*axes))
-        whole = [spec(*(None,) * rank) for rank in (1, *ranks)]
-        operands = spec(images, *(None,) * 4), spec(*(None,) * 4, channels), *whole
-        return mesh, local, spec(images, None, None, None, channels), operands
+        at = {role: arg_shapes[n].sharding for n, role in enumerate(roles)}
+        axes = {"n": _axis(at["lhs"], 0), "o": _axis(at["rhs"], 4) if by_channel else None}
 
-    others = [tuple(f"t{n}x{axis}" for axis in range(rank)) for n, rank in enumerate(ranks)]
-    operands = [_LHS, _RHS, ("z",), *others]
-    result = ("n", *_OUT, "o")
-    divided = {"n", "o"} if by_channel else {"n"}
+        def place(factors):
+            return NamedSharding(mesh, PartitionSpec(*(axes.get(f) for f in factors)))
+
+        return mesh, local, place(result), tuple(map(place, operands))
+
     rule = ", ".join(map(" ".join, operands)) + " -> " + " ".join(result)
     call = custom_partitioning(local)
     call.def_partition(
