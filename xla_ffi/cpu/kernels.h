@@ -11,6 +11,9 @@ namespace axjax {
 // Channels that lie together in packed codes.
 constexpr int kChannelBlock = 16;
 
+// Kernels read up to this many bytes beyond the last code that they use.
+constexpr int kReadBeyond = 7;
+
 // A table block holds, for each of up to kMaxBlockDepth depth positions, 256 rows of
 // lanes, one row for each code. The tables of consecutive positions are skewed by kSkew
 // rows: at a distance of exactly 256 rows, rows of equal codes (zeros, pads) would fall

@@ -90,7 +90,7 @@ void PixelCodes::Pack(const uint8_t* lhs, uint8_t pad_code, Workers& workers) {
   const int64_t blocks = blocks_per_group_ ? g.groups * blocks_per_group_
                                            : CeilDiv(g.groups, groups_per_block_);
   const int64_t bytes = blocks * positions_ * block_;
-  packed_.reset(new uint8_t[bytes]);
+  packed_.reset(new uint8_t[bytes + kReadBeyond]);
   const uint8_t* const lhs_end = lhs + g.batch * g.in[0] * g.in[1] * g.in[2] * g.in_c;
   const int64_t rows = g.batch * depth * height, jobs = Jobs(rows, bytes, workers);
   workers.ForEach(jobs, [&](int64_t job) {
@@ -320,7 +320,7 @@ OutputCodes::OutputCodes(const ConvGeometry& g, const uint8_t* rhs,
   for (int64_t k = 0; k < depth; ++k)
     depth_offsets_.push_back(k / kChannelBlock * outputs_ * kChannelBlock +
                              k % kChannelBlock);
-  packed_.reset(new uint8_t[g.groups * group_bytes_]);
+  packed_.reset(new uint8_t[g.groups * group_bytes_ + kReadBeyond]);
   const int64_t items = g.groups * blocks,
                 jobs = Jobs(items, g.groups * group_bytes_, workers);
   workers.ForEach(jobs, [&](int64_t job) {
