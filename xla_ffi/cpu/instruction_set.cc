@@ -42,6 +42,8 @@ const char* Name(InstructionSet set) {
       return "avx512";
     case InstructionSet::kAvx512Vnni:
       return "avx512vnni";
+    case InstructionSet::kAvx512Vbmi:
+      return "avx512vbmi";
     default:
       return "baseline";
   }
@@ -60,8 +62,10 @@ std::vector<InstructionSet> AvailableInstructionSets() {
       __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl");
   if (v3 && v4) sets.push_back(InstructionSet::kAvx512);
-  if (v3 && v4 && __builtin_cpu_supports("avx512vnni"))
-    sets.push_back(InstructionSet::kAvx512Vnni);
+  const bool vnni = __builtin_cpu_supports("avx512vnni");
+  if (v3 && v4 && vnni) sets.push_back(InstructionSet::kAvx512Vnni);
+  if (v3 && v4 && vnni && __builtin_cpu_supports("avx512vbmi"))
+    sets.push_back(InstructionSet::kAvx512Vbmi);
 #endif
   return sets;
 }
@@ -91,6 +95,8 @@ const Kernels& CurrentKernels() {
       return avx512::kKernels;
     case InstructionSet::kAvx512Vnni:
       return avx512vnni::kKernels;
+    case InstructionSet::kAvx512Vbmi:
+      return avx512vbmi::kKernels;
 #endif
     default:
       return baseline::kKernels;

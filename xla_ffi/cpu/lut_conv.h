@@ -16,6 +16,8 @@ enum class ConvForm {
   kTapsShare,    // shared_taps.h: few pixels, many outputs, a window
   kDirect,       // lookups.h: a few pixels
   kColumns,      // lookups.h: a few outputs per group
+  kPermuted,     // permuted_columns.h: the same, where the machine looks bytes up in
+                 // registers
 };
 
 // out[p, o] = sum over taps and channels of table[input code, kernel code].
@@ -33,7 +35,7 @@ void LutConv(const ConvGeometry& geometry, const uint8_t* lhs, const uint8_t* rh
              const Entry* table, uint8_t pad_code, int32_t* out, Workers& workers);
 
 // The same in a given form, for tests and measurements. Where taps cannot be shared,
-// kTapsShare is kOutputsWalk.
+// kTapsShare is kOutputsWalk; where kPermuted is not possible, it is kColumns.
 template <typename Entry>
 void LutConvInForm(ConvForm form, const ConvGeometry& geometry, const uint8_t* lhs,
                    const uint8_t* rhs, const Entry* table, uint8_t pad_code,
