@@ -15,7 +15,7 @@ int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Walkers of a job. More would pay better for expanding, but their accumulators share
 // the second-level cache with the table block.
-constexpr int64_t kMaxWalkers = 11264;
+constexpr int64_t kMaxWalkers = 12800;
 // Depth positions whose tables fit together: then a few walkers at a time go through
 // all of them, and their accumulators stay in the first-level cache.
 constexpr int kResidentDepth = 32;

@@ -15,7 +15,7 @@
 
 namespace axjax {
 
-constexpr size_t kScratchBytes = size_t{2} << 20;
+constexpr size_t kScratchBytes = size_t{4} << 20;
 
 inline char* ThreadScratch() {
   struct Area {
