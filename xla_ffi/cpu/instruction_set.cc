@@ -4,6 +4,10 @@
 #include <atomic>
 #include <cstdlib>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 namespace axjax {
 namespace {
 
@@ -20,6 +24,15 @@ bool Find(const std::string& name, InstructionSet* found, std::string* names) {
   }
   return false;
 }
+
+#if defined(__x86_64__)
+// Compilers' __builtin_cpu_supports learned of it late. What the system must do for it,
+// AVX2 needs too.
+bool HasAvxVnni() {
+  unsigned a, b, c, d;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1) != 0;
+}
+#endif
 
 InstructionSet Choose() {
   InstructionSet chosen = AvailableInstructionSets().back();
@@ -38,6 +51,8 @@ const char* Name(InstructionSet set) {
   switch (set) {
     case InstructionSet::kAvx2:
       return "avx2";
+    case InstructionSet::kAvx2Vnni:
+      return "avx2vnni";
     case InstructionSet::kAvx512:
       return "avx512";
     case InstructionSet::kAvx512Vnni:
@@ -57,6 +72,7 @@ std::vector<InstructionSet> AvailableInstructionSets() {
   const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
                   __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma");
   if (v3) sets.push_back(InstructionSet::kAvx2);
+  if (v3 && HasAvxVnni()) sets.push_back(InstructionSet::kAvx2Vnni);
   const bool v4 =
       __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
@@ -91,6 +107,8 @@ const Kernels& CurrentKernels() {
 #if defined(__x86_64__)
     case InstructionSet::kAvx2:
       return avx2::kKernels;
+    case InstructionSet::kAvx2Vnni:
+      return avx2vnni::kKernels;
     case InstructionSet::kAvx512:
       return avx512::kKernels;
     case InstructionSet::kAvx512Vnni:
