@@ -113,14 +113,23 @@ class JobRunner {
       for (int64_t p = 0; p < job_.walkers; p += kResidentWalkers) {
         const int64_t count = std::min(kResidentWalkers, job_.walkers - p);
         for (size_t b = 0; b < blocks.size(); ++b)
-          AddRows(blocks[b], modes[b], TableOf(blocks[b].first), p, count);
+          AddRows(blocks[b], modes[b], TableOf(blocks[b].first), p, count, 0);
         Finish(p, count, 0);
       }
     } else {
-      for (const DepthBlock& block : blocks)
-        AddRows(block, Expand(block, table_), table_, 0, job_.walkers);
-      for (int64_t p = 0; p < job_.walkers; p += kResidentWalkers)
-        Finish(p, std::min(kResidentWalkers, job_.walkers - p), p);
+      for (const DepthBlock& block : blocks) {
+        const int mode = Expand(block, table_);
+        if (&block != &blocks.back()) {
+          AddRows(block, mode, table_, 0, job_.walkers, 0);
+          continue;
+        }
+        // The last sums are written while they are in the first-level cache.
+        for (int64_t p = 0; p < job_.walkers; p += kResidentWalkers) {
+          const int64_t count = std::min(kResidentWalkers, job_.walkers - p);
+          AddRows(block, mode, table_, p, count, p);
+          Finish(p, count, p);
+        }
+      }
     }
   }
 
@@ -183,9 +192,16 @@ class JobRunner {
     return kSplitEach;
   }
 
-  // Adds a block's rows for `count` walkers from the p-th of the job on.
+  uint32_t* AccumulatorsOf(int64_t walker) const {
+    return accumulators_ +
+           walker * Accumulators(problem_.columns.wide ? kWide : kSplitEach,
+                                 RowBytes(width_));
+  }
+
+  // Adds a block's rows for `count` walkers from the p-th of the job on, whose
+  // accumulators are the `at`-th and following ones.
   void AddRows(const DepthBlock& block, int mode, const char* table, int64_t p,
-               int64_t count) {
+               int64_t count, int64_t at) {
     const int64_t* const offsets = problem_.walkers.depth_offsets() + block.first;
     int64_t relative[kMaxBlockDepth] = {};
     for (int j = 0; j < block.depth; ++j) relative[j] = offsets[j] - offsets[0];
@@ -197,7 +213,7 @@ class JobRunner {
     args.walkers = count;
     args.depth = block.depth;
     args.first = block.first == 0;
-    args.accumulators = accumulators_;
+    args.accumulators = AccumulatorsOf(at);
     kernels_.rows[mode][width_][block.consecutive](args);
   }
 
@@ -210,8 +226,7 @@ class JobRunner {
                          walker * problem_.steps.walker +
                          job_.first_lane * problem_.steps.lane;
     FinishArgs args;
-    args.accumulators =
-        accumulators_ + at * Accumulators(wide ? kWide : kSplitEach, RowBytes(width_));
+    args.accumulators = AccumulatorsOf(at);
     args.walkers = count;
     args.lane_bias = lane_bias_;
     args.walker_bias =
