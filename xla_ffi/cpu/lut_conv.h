@@ -29,7 +29,7 @@ enum class ConvForm {
 // Memory: the packed input (its padded, dilated size or windows * taps, whichever is
 // less, in bytes), the packed kernel when outputs walk, 4 bytes per input position and
 // per pixel and group for tables that are centred, half a megabyte for the table, and
-// 2 MB per thread that stay for later calls (scratch.h).
+// 4 MB per thread that stay for later calls (scratch.h).
 template <typename Entry>
 void LutConv(const ConvGeometry& geometry, const uint8_t* lhs, const uint8_t* rhs,
              const Entry* table, uint8_t pad_code, int32_t* out, Workers& workers);

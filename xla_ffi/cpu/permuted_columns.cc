@@ -24,7 +24,9 @@ constexpr int64_t kLanesAtOnce = 1024;
 // into one cache set.
 constexpr int64_t kSumStride = kLanesAtOnce + 16;
 constexpr int64_t kSumBytes = kChannels * kSumStride * sizeof(uint32_t);
-constexpr int64_t kCodeBytes = static_cast<int64_t>(kScratchBytes) - kSumBytes;
+constexpr int64_t kCodeBytes = 3 << 19;
+static_assert(kSumBytes + kCodeBytes <= static_cast<int64_t>(kScratchBytes),
+              "a job works in one thread's scratch memory");
 
 // The order of lanes: [phase][image][axis 0][axis 1][axis 2], positions one stride
 // apart being neighbours.

@@ -13,8 +13,8 @@ namespace {
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Walkers of a job. More would pay better for expanding, but their accumulators share
-// the second-level cache with the table block.
+// Walkers of a job: four images of 56 x 56 pixels. More would pay better for expanding,
+// but their accumulators share the second-level cache with the table block.
 constexpr int64_t kMaxWalkers = 12800;
 // Depth positions whose tables fit together: then a few walkers at a time go through
 // all of them, and their accumulators stay in the first-level cache.
@@ -22,14 +22,14 @@ constexpr int kResidentDepth = 32;
 constexpr int64_t kResidentWalkers = 128;
 static_assert(kMaxBlockDepth <= kResidentDepth, "a block fits");
 
-// Scratch of a thread, in this order.
+// Scratch of a thread, in this order: small jobs then use the first huge page only.
 constexpr size_t kTableBytes = size_t{kResidentDepth} * kRowStride * kMaxRowBytes;
+constexpr size_t kOffsetBytes = kMaxWalkers * sizeof(int64_t);
 constexpr size_t kAccumulatorBytes =
     kMaxWalkers * Accumulators(kSplitEach, kMaxRowBytes) * sizeof(uint32_t);
-constexpr size_t kOffsetBytes = kMaxWalkers * sizeof(int64_t);
-static_assert(kTableBytes + kAccumulatorBytes + kOffsetBytes <= kScratchBytes,
+static_assert(kTableBytes + kOffsetBytes + kAccumulatorBytes <= kScratchBytes,
               "a job works in one thread's scratch memory");
-static_assert(kTableBytes % 64 == 0, "accumulators are aligned");
+static_assert((kTableBytes + kOffsetBytes) % 64 == 0, "accumulators are aligned");
 
 // Depth positions that are added in one pass over the accumulators.
 struct DepthBlock {
@@ -97,9 +97,8 @@ class JobRunner {
     const int lane_bytes = problem.columns.wide ? 4 : 2;
     while (width_ + 1 < kWidths && RowBytes(width_) < job.lanes * lane_bytes) ++width_;
     table_ = ThreadScratch();
-    accumulators_ = reinterpret_cast<uint32_t*>(table_ + kTableBytes);
-    walker_offsets_ =
-        reinterpret_cast<int64_t*>(table_ + kTableBytes + kAccumulatorBytes);
+    walker_offsets_ = reinterpret_cast<int64_t*>(table_ + kTableBytes);
+    accumulators_ = reinterpret_cast<uint32_t*>(table_ + kTableBytes + kOffsetBytes);
     problem.walkers.Offsets(job.first_walker, job.walkers, walker_offsets_);
     problem.lanes.LaneOffsets(job.first_lane, job.lanes, lane_offsets_);
   }
