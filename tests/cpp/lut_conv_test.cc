@@ -22,10 +22,10 @@ namespace axjax {
 namespace {
 
 constexpr ConvForm kForms[] = {ConvForm::kPixelsWalk, ConvForm::kOutputsWalk,
-                               ConvForm::kTapsShare, ConvForm::kDirect,
-                               ConvForm::kColumns};
+                               ConvForm::kTapsShare,  ConvForm::kDirect,
+                               ConvForm::kColumns,    ConvForm::kPermuted};
 constexpr const char* kFormNames[] = {"pixels walk", "outputs walk", "taps share",
-                                      "direct", "columns"};
+                                      "direct",      "columns",      "permuted"};
 
 // Codes in memory of exactly their size, so that a sanitizer sees reads beyond it.
 std::unique_ptr<uint8_t[]> Exact(const std::vector<uint8_t>& codes) {

@@ -4,6 +4,10 @@
 #include <atomic>
 #include <cstdlib>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 namespace axjax {
 namespace {
 
@@ -20,6 +24,15 @@ bool Find(const std::string& name, InstructionSet* found, std::string* names) {
   }
   return false;
 }
+
+#if defined(__x86_64__)
+// Compilers' __builtin_cpu_supports learned of it late. What the system must do for it,
+// AVX2 needs too.
+bool HasAvxVnni() {
+  unsigned a, b, c, d;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1) != 0;
+}
+#endif
 
 InstructionSet Choose() {
   InstructionSet chosen = AvailableInstructionSets().back();
@@ -38,10 +51,14 @@ const char* Name(InstructionSet set) {
   switch (set) {
     case InstructionSet::kAvx2:
       return "avx2";
+    case InstructionSet::kAvx2Vnni:
+      return "avx2vnni";
     case InstructionSet::kAvx512:
       return "avx512";
     case InstructionSet::kAvx512Vnni:
       return "avx512vnni";
+    case InstructionSet::kAvx512Vbmi:
+      return "avx512vbmi";
     default:
       return "baseline";
   }
@@ -55,13 +72,16 @@ std::vector<InstructionSet> AvailableInstructionSets() {
   const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
                   __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma");
   if (v3) sets.push_back(InstructionSet::kAvx2);
+  if (v3 && HasAvxVnni()) sets.push_back(InstructionSet::kAvx2Vnni);
   const bool v4 =
       __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl");
   if (v3 && v4) sets.push_back(InstructionSet::kAvx512);
-  if (v3 && v4 && __builtin_cpu_supports("avx512vnni"))
-    sets.push_back(InstructionSet::kAvx512Vnni);
+  const bool vnni = __builtin_cpu_supports("avx512vnni");
+  if (v3 && v4 && vnni) sets.push_back(InstructionSet::kAvx512Vnni);
+  if (v3 && v4 && vnni && __builtin_cpu_supports("avx512vbmi"))
+    sets.push_back(InstructionSet::kAvx512Vbmi);
 #endif
   return sets;
 }
@@ -87,10 +107,14 @@ const Kernels& CurrentKernels() {
 #if defined(__x86_64__)
     case InstructionSet::kAvx2:
       return avx2::kKernels;
+    case InstructionSet::kAvx2Vnni:
+      return avx2vnni::kKernels;
     case InstructionSet::kAvx512:
       return avx512::kKernels;
     case InstructionSet::kAvx512Vnni:
       return avx512vnni::kKernels;
+    case InstructionSet::kAvx512Vbmi:
+      return avx512vbmi::kKernels;
 #endif
     default:
       return baseline::kKernels;

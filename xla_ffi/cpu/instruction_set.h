@@ -10,9 +10,16 @@ namespace axjax {
 
 // From the least to the greatest. kBaseline is what the compiler assumes anyway: SSE2
 // on x86-64, Neon on 64-bit Arm, where it is the only one.
-enum class InstructionSet { kBaseline, kAvx2, kAvx512, kAvx512Vnni };
+enum class InstructionSet {
+  kBaseline,
+  kAvx2,
+  kAvx2Vnni,
+  kAvx512,
+  kAvx512Vnni,
+  kAvx512Vbmi  // and VNNI
+};
 
-// "baseline", "avx2", "avx512" or "avx512vnni".
+// "baseline", "avx2", "avx2vnni", "avx512", "avx512vnni" or "avx512vbmi".
 const char* Name(InstructionSet set);
 
 // Those that this build has and this machine can run, from the least to the greatest.

@@ -11,6 +11,9 @@ namespace axjax {
 // Channels that lie together in packed codes.
 constexpr int kChannelBlock = 16;
 
+// Kernels read up to this many bytes beyond the last code that they use.
+constexpr int kReadBeyond = 7;
+
 // A table block holds, for each of up to kMaxBlockDepth depth positions, 256 rows of
 // lanes, one row for each code. The tables of consecutive positions are skewed by kSkew
 // rows: at a distance of exactly 256 rows, rows of equal codes (zeros, pads) would fall
@@ -113,6 +116,34 @@ struct ColumnsArgs {
   int64_t sums_stride;
 };
 
+// One output channel where a machine looks bytes up in registers, 64 at once
+// (permuted_columns.h): for each of `vectors` times 64 lanes i,
+// sums[i] (+)= bias + sum_k sum_b columns[k][256 * b + codes[k][i]] << 8 * b.
+constexpr int kPermutedLanes = 64;
+struct PermutedArgs {
+  const uint8_t* const* columns;  // entries' bytes, the lowest first; aligned to 64
+  const uint8_t* const* codes;    // may be read for all lanes
+  int depth;                      // up to kMaxPermutedDepth
+  int entry_bytes;                // 1 to 4
+  int64_t vectors;
+  bool first;
+  uint32_t bias;
+  uint32_t* sums;
+};
+// Sums of so many bytes are signed 16-bit numbers.
+constexpr int kMaxPermutedDepth = 128;
+
+// From such sums of up to 16 channels to outputs: out[i * out_stride + c] =
+// sums[c * sum_stride + i].
+struct PermutedSumsArgs {
+  const uint32_t* sums;  // may be read for 16 channels and lanes
+  int64_t sum_stride;
+  int64_t lanes;
+  int channels;
+  int32_t* out;
+  int64_t out_stride;
+};
+
 // Primitives on columns of 256 entries. `bases` are subtracted first, modulo 2^32.
 struct ColumnSpan {
   int32_t low;
@@ -141,6 +172,9 @@ struct Kernels {
   void (*ranges)(const uint8_t* codes, int64_t pixels, int64_t channels, uint8_t* low,
                  uint8_t* high);
   void (*columns)(const ColumnsArgs&);
+  // Null where the machine cannot.
+  void (*permuted)(const PermutedArgs&);
+  void (*write_permuted)(const PermutedSumsArgs&);
   // Least entry and span of entries first, ..., last.
   ColumnSpan (*column_span)(const int32_t* column, const int32_t* bases, int first,
                             int last);
@@ -159,10 +193,16 @@ extern const Kernels kKernels;
 namespace avx2 {
 extern const Kernels kKernels;
 }
+namespace avx2vnni {
+extern const Kernels kKernels;
+}
 namespace avx512 {
 extern const Kernels kKernels;
 }
 namespace avx512vnni {
+extern const Kernels kKernels;
+}
+namespace avx512vbmi {
 extern const Kernels kKernels;
 }
 

@@ -7,6 +7,7 @@
 #include "cpu/instruction_set.h"
 #include "cpu/lookups.h"
 #include "cpu/packed_codes.h"
+#include "cpu/permuted_columns.h"
 #include "cpu/row_sums.h"
 #include "cpu/shared_taps.h"
 #include "cpu/table_columns.h"
@@ -24,6 +25,9 @@ constexpr double kAddShiftedLine = 0.65;
 constexpr double kDirectProduct = 0.22;
 constexpr double kDirectRow = 15;
 constexpr double kColumnProduct = 0.25;
+// One product of a lane, and what a lane costs beside its products:
+constexpr double kPermutedProduct[2] = {0.036, 0.075};  // 16- and 32-bit entries
+constexpr double kPermutedLane = 0.25;
 // Columns of the table, once; and when they have to be transposed first:
 constexpr double kTableColumns = 16000;
 constexpr double kTransposedTable = 20000;
@@ -69,6 +73,12 @@ ConvForm ChooseForm(const ConvGeometry& g, const PixelCodes& pixel_codes, bool w
   consider(ConvForm::kColumns,
            (products + 100.0 * outputs * (1 + pixels / 4096)) * kColumnProduct +
                kTransposedTable * share);
+  if (const PermutedPlan plan = PlanPermuted(g, pixel_codes); plan.possible)
+    consider(ConvForm::kPermuted,
+             static_cast<double>(plan.lanes * outputs) *
+                     (kPermutedProduct[wide] +
+                      kPermutedLane / static_cast<double>(g.depth())) +
+                 (kTransposedTable + kTableColumns) * share);
   const SharedTapsPlan plan = PlanSharedTaps(pixel_codes, wide);
   if (plan.possible)
     consider(ConvForm::kTapsShare,
@@ -138,6 +148,10 @@ void Run(const ConvForm* form, const ConvGeometry& g, const uint8_t* lhs,
       return SumOverOutputs(chosen, g, pixel_codes, lhs, rhs, table, out, workers);
     case ConvForm::kDirect:
       return SumDirect(g, pixel_codes, rhs, table, out, workers);
+    case ConvForm::kPermuted:
+      if (PlanPermuted(g, pixel_codes).possible)
+        return SumPermutedColumns(g, pixel_codes, rhs, table, out, workers);
+      [[fallthrough]];
     case ConvForm::kColumns:
       return SumColumns(g, pixel_codes, rhs, table, out, workers);
   }

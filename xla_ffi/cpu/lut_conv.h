@@ -16,6 +16,8 @@ enum class ConvForm {
   kTapsShare,    // shared_taps.h: few pixels, many outputs, a window
   kDirect,       // lookups.h: a few pixels
   kColumns,      // lookups.h: a few outputs per group
+  kPermuted,     // permuted_columns.h: the same, where the machine looks bytes up in
+                 // registers
 };
 
 // out[p, o] = sum over taps and channels of table[input code, kernel code].
@@ -27,13 +29,13 @@ enum class ConvForm {
 // Memory: the packed input (its padded, dilated size or windows * taps, whichever is
 // less, in bytes), the packed kernel when outputs walk, 4 bytes per input position and
 // per pixel and group for tables that are centred, half a megabyte for the table, and
-// 2 MB per thread that stay for later calls (scratch.h).
+// 4 MB per thread that stay for later calls (scratch.h).
 template <typename Entry>
 void LutConv(const ConvGeometry& geometry, const uint8_t* lhs, const uint8_t* rhs,
              const Entry* table, uint8_t pad_code, int32_t* out, Workers& workers);
 
 // The same in a given form, for tests and measurements. Where taps cannot be shared,
-// kTapsShare is kOutputsWalk.
+// kTapsShare is kOutputsWalk; where kPermuted is not possible, it is kColumns.
 template <typename Entry>
 void LutConvInForm(ConvForm form, const ConvGeometry& geometry, const uint8_t* lhs,
                    const uint8_t* rhs, const Entry* table, uint8_t pad_code,

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "cpu/instruction_set.h"
+#include "cpu/transpose16.h"
 
 namespace axjax {
 namespace {
@@ -90,7 +91,7 @@ void PixelCodes::Pack(const uint8_t* lhs, uint8_t pad_code, Workers& workers) {
   const int64_t blocks = blocks_per_group_ ? g.groups * blocks_per_group_
                                            : CeilDiv(g.groups, groups_per_block_);
   const int64_t bytes = blocks * positions_ * block_;
-  packed_.reset(new uint8_t[bytes]);
+  packed_.reset(new uint8_t[bytes + kReadBeyond]);
   const uint8_t* const lhs_end = lhs + g.batch * g.in[0] * g.in[1] * g.in[2] * g.in_c;
   const int64_t rows = g.batch * depth * height, jobs = Jobs(rows, bytes, workers);
   workers.ForEach(jobs, [&](int64_t job) {
@@ -286,27 +287,6 @@ void PixelCodes::LaneCodes(int64_t group, int64_t k, const int64_t* offsets, int
   for (int l = 0; l < count; ++l) lane_codes[l] = base[offsets[l]];
 }
 
-namespace {
-
-// Transposes 16 x 16 bytes by perfect shuffles.
-void Transpose16(const uint8_t* const* rows, uint8_t* to) {
-  typedef uint8_t V __attribute__((vector_size(16), aligned(1), may_alias));
-  V r[16], s[16];
-  for (int j = 0; j < 16; ++j) r[j] = *reinterpret_cast<const V*>(rows[j]);
-  for (int step = 0; step < 4; ++step) {
-    for (int j = 0; j < 8; ++j) {
-      s[2 * j] = __builtin_shufflevector(r[j], r[j + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4,
-                                         20, 5, 21, 6, 22, 7, 23);
-      s[2 * j + 1] = __builtin_shufflevector(r[j], r[j + 8], 8, 24, 9, 25, 10, 26, 11,
-                                             27, 12, 28, 13, 29, 14, 30, 15, 31);
-    }
-    for (int j = 0; j < 16; ++j) r[j] = s[j];
-  }
-  for (int j = 0; j < 16; ++j) reinterpret_cast<V*>(to)[j] = r[j];
-}
-
-}  // namespace
-
 OutputCodes::OutputCodes(const ConvGeometry& g, const uint8_t* rhs,
                          const std::vector<int64_t>& kernel_rows, bool walk,
                          Workers& workers)
@@ -320,7 +300,7 @@ OutputCodes::OutputCodes(const ConvGeometry& g, const uint8_t* rhs,
   for (int64_t k = 0; k < depth; ++k)
     depth_offsets_.push_back(k / kChannelBlock * outputs_ * kChannelBlock +
                              k % kChannelBlock);
-  packed_.reset(new uint8_t[g.groups * group_bytes_]);
+  packed_.reset(new uint8_t[g.groups * group_bytes_ + kReadBeyond]);
   const int64_t items = g.groups * blocks,
                 jobs = Jobs(items, g.groups * group_bytes_, workers);
   workers.ForEach(jobs, [&](int64_t job) {
@@ -334,7 +314,7 @@ OutputCodes::OutputCodes(const ConvGeometry& g, const uint8_t* rhs,
       uint8_t* to = packed_.get() + i * outputs_ * kChannelBlock;
       int64_t o = 0;
       for (; o + 16 <= outputs_; o += 16, to += 16 * kChannelBlock) {
-        Transpose16(rows, to);
+        Transpose16(rows, to, kChannelBlock);
         for (const uint8_t*& row : rows) row += 16;
       }
       for (; o < outputs_; ++o, to += kChannelBlock)

@@ -75,6 +75,8 @@ class PixelCodes {
            channel % block_step_;
   }
   int64_t position_bytes() const { return block_; }
+  // How the positions of a dimension follow each other.
+  const AxisPlan& axis(int dimension) const { return axes_[dimension]; }
 
   // Row of the kernel as a matrix, (taps * channels) x outputs, of a depth position:
   // the order of summation goes through the taps of one block of channels after

@@ -13,23 +13,23 @@ namespace {
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Walkers of a job. More would pay better for expanding, but their accumulators share
-// the second-level cache with the table block.
-constexpr int64_t kMaxWalkers = 11264;
+// Walkers of a job: four images of 56 x 56 pixels. More would pay better for expanding,
+// but their accumulators share the second-level cache with the table block.
+constexpr int64_t kMaxWalkers = 12800;
 // Depth positions whose tables fit together: then a few walkers at a time go through
 // all of them, and their accumulators stay in the first-level cache.
 constexpr int kResidentDepth = 32;
 constexpr int64_t kResidentWalkers = 128;
 static_assert(kMaxBlockDepth <= kResidentDepth, "a block fits");
 
-// Scratch of a thread, in this order.
+// Scratch of a thread, in this order: small jobs then use the first huge page only.
 constexpr size_t kTableBytes = size_t{kResidentDepth} * kRowStride * kMaxRowBytes;
+constexpr size_t kOffsetBytes = kMaxWalkers * sizeof(int64_t);
 constexpr size_t kAccumulatorBytes =
     kMaxWalkers * Accumulators(kSplitEach, kMaxRowBytes) * sizeof(uint32_t);
-constexpr size_t kOffsetBytes = kMaxWalkers * sizeof(int64_t);
-static_assert(kTableBytes + kAccumulatorBytes + kOffsetBytes <= kScratchBytes,
+static_assert(kTableBytes + kOffsetBytes + kAccumulatorBytes <= kScratchBytes,
               "a job works in one thread's scratch memory");
-static_assert(kTableBytes % 64 == 0, "accumulators are aligned");
+static_assert((kTableBytes + kOffsetBytes) % 64 == 0, "accumulators are aligned");
 
 // Depth positions that are added in one pass over the accumulators.
 struct DepthBlock {
@@ -97,9 +97,8 @@ class JobRunner {
     const int lane_bytes = problem.columns.wide ? 4 : 2;
     while (width_ + 1 < kWidths && RowBytes(width_) < job.lanes * lane_bytes) ++width_;
     table_ = ThreadScratch();
-    accumulators_ = reinterpret_cast<uint32_t*>(table_ + kTableBytes);
-    walker_offsets_ =
-        reinterpret_cast<int64_t*>(table_ + kTableBytes + kAccumulatorBytes);
+    walker_offsets_ = reinterpret_cast<int64_t*>(table_ + kTableBytes);
+    accumulators_ = reinterpret_cast<uint32_t*>(table_ + kTableBytes + kOffsetBytes);
     problem.walkers.Offsets(job.first_walker, job.walkers, walker_offsets_);
     problem.lanes.LaneOffsets(job.first_lane, job.lanes, lane_offsets_);
   }
@@ -113,14 +112,23 @@ class JobRunner {
       for (int64_t p = 0; p < job_.walkers; p += kResidentWalkers) {
         const int64_t count = std::min(kResidentWalkers, job_.walkers - p);
         for (size_t b = 0; b < blocks.size(); ++b)
-          AddRows(blocks[b], modes[b], TableOf(blocks[b].first), p, count);
+          AddRows(blocks[b], modes[b], TableOf(blocks[b].first), p, count, 0);
         Finish(p, count, 0);
       }
     } else {
-      for (const DepthBlock& block : blocks)
-        AddRows(block, Expand(block, table_), table_, 0, job_.walkers);
-      for (int64_t p = 0; p < job_.walkers; p += kResidentWalkers)
-        Finish(p, std::min(kResidentWalkers, job_.walkers - p), p);
+      for (const DepthBlock& block : blocks) {
+        const int mode = Expand(block, table_);
+        if (&block != &blocks.back()) {
+          AddRows(block, mode, table_, 0, job_.walkers, 0);
+          continue;
+        }
+        // The last sums are written while they are in the first-level cache.
+        for (int64_t p = 0; p < job_.walkers; p += kResidentWalkers) {
+          const int64_t count = std::min(kResidentWalkers, job_.walkers - p);
+          AddRows(block, mode, table_, p, count, p);
+          Finish(p, count, p);
+        }
+      }
     }
   }
 
@@ -183,9 +191,16 @@ class JobRunner {
     return kSplitEach;
   }
 
-  // Adds a block's rows for `count` walkers from the p-th of the job on.
+  uint32_t* AccumulatorsOf(int64_t walker) const {
+    return accumulators_ +
+           walker * Accumulators(problem_.columns.wide ? kWide : kSplitEach,
+                                 RowBytes(width_));
+  }
+
+  // Adds a block's rows for `count` walkers from the p-th of the job on, whose
+  // accumulators are the `at`-th and following ones.
   void AddRows(const DepthBlock& block, int mode, const char* table, int64_t p,
-               int64_t count) {
+               int64_t count, int64_t at) {
     const int64_t* const offsets = problem_.walkers.depth_offsets() + block.first;
     int64_t relative[kMaxBlockDepth] = {};
     for (int j = 0; j < block.depth; ++j) relative[j] = offsets[j] - offsets[0];
@@ -197,7 +212,7 @@ class JobRunner {
     args.walkers = count;
     args.depth = block.depth;
     args.first = block.first == 0;
-    args.accumulators = accumulators_;
+    args.accumulators = AccumulatorsOf(at);
     kernels_.rows[mode][width_][block.consecutive](args);
   }
 
@@ -210,8 +225,7 @@ class JobRunner {
                          walker * problem_.steps.walker +
                          job_.first_lane * problem_.steps.lane;
     FinishArgs args;
-    args.accumulators =
-        accumulators_ + at * Accumulators(wide ? kWide : kSplitEach, RowBytes(width_));
+    args.accumulators = AccumulatorsOf(at);
     args.walkers = count;
     args.lane_bias = lane_bias_;
     args.walker_bias =

@@ -20,7 +20,9 @@ constexpr int kLine = 64;
 // outputs. (Tables of several channels at a time would touch the accumulators less
 // often, but are slower: what counts is how much of the second-level cache is in use.)
 constexpr size_t kTableBytes = size_t{1} << 20;
-constexpr size_t kAccumulatorBytes = kScratchBytes - kTableBytes;
+constexpr size_t kAccumulatorBytes = size_t{1} << 20;
+static_assert(kTableBytes + kAccumulatorBytes <= kScratchBytes,
+              "a job works in one thread's scratch memory");
 constexpr int64_t kMaxOutputs = kAccumulatorBytes / (2 * kSegmentLines * kLine);
 
 struct Job {
