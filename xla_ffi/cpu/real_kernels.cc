@@ -6,17 +6,13 @@
 namespace axjax {
 
 const RealKernels& CurrentRealKernels() {
-  switch (CurrentInstructionSet()) {
 #if defined(__x86_64__)
-    case InstructionSet::kAvx2:
-      return avx2::kRealKernels;
-    case InstructionSet::kAvx512:
-    case InstructionSet::kAvx512Vnni:
-      return avx512::kRealKernels;
+  // Sets are in order, and what those between add does not matter here.
+  const InstructionSet set = CurrentInstructionSet();
+  if (set >= InstructionSet::kAvx512) return avx512::kRealKernels;
+  if (set >= InstructionSet::kAvx2) return avx2::kRealKernels;
 #endif
-    default:
-      return baseline::kRealKernels;
-  }
+  return baseline::kRealKernels;
 }
 
 }  // namespace axjax
