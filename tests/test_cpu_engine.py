@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The native CPU engine: each of its forms at each instruction set, and its memory."""
 
+import itertools
 import pathlib
 
 import jax
@@ -65,5 +66,8 @@ def test_memory_does_not_grow_over_ten_thousand_calls(rng):
                 call()
         return resident_bytes()
 
-    before = repeat(500)
-    assert repeat(5000) - before < 4 << 20  # 5000 results of the first are 52 MB
+    # Threads take their scratch memory when they first get work, which may be late: what leaks
+    # grows every time.
+    sizes = [repeat(1250) for _ in range(5)]
+    growth = min(later - earlier for earlier, later in itertools.pairwise(sizes))
+    assert growth < 1 << 20  # 1250 results of the first are 13 MB
