@@ -4,8 +4,39 @@
 #include <atomic>
 #include <cstdlib>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace axjax {
 namespace {
+
+#if defined(__x86_64__)
+// Bits of CPUID's leaf 7 that compilers' own queries do not all know.
+bool HasAvxVnni() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+}
+
+bool HasAmxInt8() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 24 & 1) && (d >> 25 & 1);
+}
+
+// AMX registers are 8 KB that the kernel saves for the processes that ask for them.
+bool AskForTiles() {
+#if defined(__linux__)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+#endif
 
 constexpr const char* kVariable = "AXJAX_CPU_ISA";
 
@@ -38,10 +69,14 @@ const char* Name(InstructionSet set) {
   switch (set) {
     case InstructionSet::kAvx2:
       return "avx2";
+    case InstructionSet::kAvxVnni:
+      return "avxvnni";
     case InstructionSet::kAvx512:
       return "avx512";
     case InstructionSet::kAvx512Vnni:
       return "avx512vnni";
+    case InstructionSet::kAmx:
+      return "amx";
     default:
       return "baseline";
   }
@@ -55,13 +90,17 @@ std::vector<InstructionSet> AvailableInstructionSets() {
   const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
                   __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma");
   if (v3) sets.push_back(InstructionSet::kAvx2);
+  if (v3 && HasAvxVnni()) sets.push_back(InstructionSet::kAvxVnni);
   const bool v4 =
       __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl");
   if (v3 && v4) sets.push_back(InstructionSet::kAvx512);
-  if (v3 && v4 && __builtin_cpu_supports("avx512vnni"))
-    sets.push_back(InstructionSet::kAvx512Vnni);
+  const bool vnni = v3 && v4 && __builtin_cpu_supports("avx512vnni");
+  if (vnni) sets.push_back(InstructionSet::kAvx512Vnni);
+  static const bool tiles =
+      vnni && __builtin_cpu_supports("avx512vbmi") && HasAmxInt8() && AskForTiles();
+  if (tiles) sets.push_back(InstructionSet::kAmx);
 #endif
   return sets;
 }
@@ -86,10 +125,12 @@ const Kernels& CurrentKernels() {
   switch (CurrentInstructionSet()) {
 #if defined(__x86_64__)
     case InstructionSet::kAvx2:
+    case InstructionSet::kAvxVnni:
       return avx2::kKernels;
     case InstructionSet::kAvx512:
       return avx512::kKernels;
     case InstructionSet::kAvx512Vnni:
+    case InstructionSet::kAmx:
       return avx512vnni::kKernels;
 #endif
     default:

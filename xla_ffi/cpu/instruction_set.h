@@ -10,9 +10,9 @@ namespace axjax {
 
 // From the least to the greatest. kBaseline is what the compiler assumes anyway: SSE2
 // on x86-64, Neon on 64-bit Arm, where it is the only one.
-enum class InstructionSet { kBaseline, kAvx2, kAvx512, kAvx512Vnni };
+enum class InstructionSet { kBaseline, kAvx2, kAvxVnni, kAvx512, kAvx512Vnni, kAmx };
 
-// "baseline", "avx2", "avx512" or "avx512vnni".
+// "baseline", "avx2", "avxvnni", "avx512", "avx512vnni" or "amx".
 const char* Name(InstructionSet set);
 
 // Those that this build has and this machine can run, from the least to the greatest.
