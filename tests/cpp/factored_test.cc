@@ -120,6 +120,18 @@ std::vector<ConvGeometry> LargeGeometries() {
        {1, 1, 1},
        {1, 1, 1},
        1},
+      // a depth of many segments
+      {1,
+       {1, 4, 4},
+       260,
+       {1, 3, 3},
+       {1, 2, 2},
+       70,
+       {1, 1, 1},
+       {0, 0, 0},
+       {1, 1, 1},
+       {1, 1, 1},
+       1},
       // blocks of several images
       {40,
        {1, 7, 7},
@@ -187,7 +199,9 @@ int main(int argc, char** argv) {
   Random random(seed);
   for (const ConvGeometry& g : LargeGeometries()) {
     if (cases < 100 && g.kernel[1] == 80) continue;  // in a short run
-    wrong += Check(g, random, workers);
+    // Some numbers of terms, each another rest of lines.
+    for (int i = 0; i < (g.pixels() < 50 ? 8 : 1); ++i)
+      wrong += Check(g, random, workers);
   }
   std::printf("%d cases, %d wrong\n", cases, wrong);
   return wrong != 0;

@@ -120,11 +120,18 @@ void ExpandCodesOf(const ExpandCodesArgs& a) {
   int term = 0;
   for (; term + kTermsTogether <= a.terms; term += kTermsTogether)
     ExpandTerms<kWidth, kTermsTogether>(a, term);
-  const int left = a.terms - term;
-  if (left == 0) return;
-  if (left == 1) return ExpandTerms<kWidth, kTogether>(a, term);
-  if (left == 2) return ExpandTerms < kWidth, kTogether<2 ? 2 : kTogether>(a, term);
-  ExpandTerms<kWidth, kTermsTogether>(a, term);
+  // The rest in whole lines, and no line more.
+  constexpr auto kWhole = [](int terms) {
+    return (terms + kTogether - 1) / kTogether * kTogether;
+  };
+  switch (a.terms - term) {
+    case 1:
+      return ExpandTerms<kWidth, kWhole(1)>(a, term);
+    case 2:
+      return ExpandTerms<kWidth, kWhole(2)>(a, term);
+    case 3:
+      return ExpandTerms<kWidth, kWhole(3)>(a, term);
+  }
 }
 
 // Four depth positions of 16 outputs, position after position, become outputs of four.
