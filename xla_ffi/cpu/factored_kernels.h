@@ -60,12 +60,12 @@ struct SumWeightsArgs {
 // Up to two tiles of pixels times up to two of outputs, over all steps:
 //
 //   sums[i][j] = first[i][j] + sum over steps s of
-//                (lines at codes[i] + offsets[s]) * (tile at weights[j], s-th)
+//                (lines at codes[i] + offsets[s]) * (tile s * blocks + j of weights)
 struct MultiplyArgs {
-  int tiles, blocks;          // 1 or 2
-  const uint8_t* codes[2];    // 16 lines below each other
-  const int64_t* offsets;     // bytes
-  const uint8_t* weights[2];  // tiles behind each other
+  int tiles, blocks;        // 1 or 2
+  const uint8_t* codes[2];  // 16 lines below each other
+  const int64_t* offsets;   // bytes
+  const uint8_t* weights;   // tiles behind each other
   int64_t steps;
   const int32_t* first[2][2];  // 16 rows of 16, 64 bytes aligned
   int64_t first_stride;        // bytes from row to row; 0: all are the same

@@ -53,8 +53,8 @@ void Multiply(const MultiplyArgs& a) {
         for (int64_t s = 0; s < a.steps; ++s) {
           const auto* line = reinterpret_cast<const int8_t*>(a.codes[i] + a.offsets[s] +
                                                              row * kLineBytes);
-          const auto* tile =
-              reinterpret_cast<const int8_t*>(a.weights[j] + s * kTileBytes);
+          const auto* tile = reinterpret_cast<const int8_t*>(
+              a.weights + (s * a.blocks + j) * kTileBytes);
           for (int four = 0; four < kLineBytes; four += 4)
             for (int o = 0; o < kTileOutputs; ++o)
               for (int b = 0; b < 4; ++b)

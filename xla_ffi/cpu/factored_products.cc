@@ -20,7 +20,12 @@ int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t kLinesBytes = 768 << 10;
 constexpr int64_t kWeightsBytes = 704 << 10;  // that all tiles of pixels go through
 
-// ---- Weights: [group][tile of outputs][step].
+// Steps that are multiplied in one go. It is two, three tiles of pixels and outputs in
+// turn
+constexpr int64_t kPassSteps = 1000;
+
+// ---- Weights: [group][pair of tiles of outputs][step][tile of the pair]. As one
+// stream a pair is faster to read than as two, which lie in the same cache sets.
 
 class Weights {
  public:
@@ -47,8 +52,9 @@ class Weights {
   }
 
   int64_t blocks() const { return blocks_; }
-  const uint8_t* tiles(int64_t group, int64_t block) const {
-    return tiles_.get() + (group * blocks_ + block) * steps_ * kTileBytes;
+  // Of the pair that begins with a block, from a step on.
+  const uint8_t* tiles(int64_t group, int64_t block, int64_t step) const {
+    return tiles_.get() + Tile(group * blocks_ + block, step) * kTileBytes;
   }
   // Sums of beta over the depth.
   const uint32_t* bias(int64_t group, int64_t block) const {
@@ -64,6 +70,13 @@ class Weights {
       ::operator delete(p, std::align_val_t{kLineBytes});
     }
   };
+
+  int64_t Tile(int64_t i, int64_t step) const {
+    const int64_t block = i % blocks_, in_pair = block % 2;
+    return (i - in_pair) * steps_ + step * Pair(block) + in_pair;
+  }
+  // Tiles of the pair that a block is in.
+  int64_t Pair(int64_t block) const { return block / 2 * 2 + 1 < blocks_ ? 2 : 1; }
 
   // Of the kernel as a matrix, the first output of a group's tile.
   int64_t First(const ConvGeometry& g, int64_t i) const {
@@ -86,7 +99,8 @@ class Weights {
             {rhs + row * g.out_c + First(g, i), g.out_c, chunk.channels, chunk.width,
              Outputs(g, i),
              terms.plane(segment.plane).v.data() + 256 * piece.first_term, piece.terms,
-             tiles_.get() + (i * steps_ + step) * kTileBytes, plan.taps * kTileBytes});
+             tiles_.get() + Tile(i, step) * kTileBytes,
+             plan.taps * Pair(i % blocks_) * kTileBytes});
       }
   }
 
@@ -300,7 +314,8 @@ class Products {
     const BlockLayout layout(plan_, *job.block);
     const std::vector<PixelTile> tiles = CutTiles(plan_, *job.block, layout);
     const int64_t lines_bytes = plan_.most_lines * layout.total * kLineBytes,
-                  sums_count = at_once_ ? 4 : tiles.size() * (job.last - job.first);
+                  blocks = job.last - job.first,
+                  sums_count = blocks * (at_once_ ? 2 : tiles.size());
     const JobMemory memory(lines_bytes + sums_count * kTileSums * sizeof(int32_t));
     auto* const lines = reinterpret_cast<uint8_t*>(memory.data());
     auto* const sums = reinterpret_cast<int32_t*>(memory.data() + lines_bytes);
@@ -315,13 +330,15 @@ class Products {
       for (size_t t = 0; t < tiles.size(); ++t)
         for (int64_t b = job.first; b < job.last; ++b)
           Finish(tiles[t], job.group, b, plan_.last_shift, weights_.bias(job.group, b),
-                 SumsOf(job, sums, t, b));
+                 sums + (t * blocks + b - job.first) * kTileSums);
   }
 
  private:
-  static int32_t* SumsOf(const Job& job, int32_t* sums, int64_t tile, int64_t block) {
-    return sums + (tile * (job.last - job.first) + block - job.first) * kTileSums;
-  }
+  // Of two tiles of pixels and two of outputs: some of a segment's steps.
+  struct Part {
+    int64_t tile, block;
+    bool begins, ends;  // the segment's first and last steps
+  };
 
   void Multiply(const Job& job, const FactoredSegment& segment,
                 const BlockLayout& layout, const std::vector<PixelTile>& tiles,
@@ -331,70 +348,77 @@ class Products {
     for (int64_t line = 0; line < segment.lines; ++line)
       for (int64_t tap = 0; tap < plan_.taps; ++tap)
         offsets.push_back((line * layout.total + layout.Tap(plan_, tap)) * kLineBytes);
-    const int64_t steps = static_cast<int64_t>(offsets.size()), count = tiles.size();
+    const int64_t steps = static_cast<int64_t>(offsets.size()), count = tiles.size(),
+                  blocks = job.last - job.first,
+                  of_pass =
+                      std::max<int64_t>(1, CeilDiv(steps, CeilDiv(steps, kPassSteps)));
     // All pixels go through the weights of some outputs before those of the next.
     const int64_t together = std::max<int64_t>(
         2, kWeightsBytes / std::max<int64_t>(1, steps * kTileBytes) / 2 * 2);
     for (int64_t first = job.first; first < job.last; first += together)
-      for (int64_t t = 0; t < count; t += 2)
-        for (int64_t b = first; b < std::min(job.last, first + together); b += 2) {
-          MultiplyArgs args;
-          args.tiles = static_cast<int>(std::min<int64_t>(2, count - t));
-          args.blocks = static_cast<int>(std::min<int64_t>(2, job.last - b));
-          args.offsets = offsets.data();
-          args.steps = steps;
-          for (int i = 0; i < args.tiles; ++i)
-            args.codes[i] = lines + tiles[t + i].position * kLineBytes;
-          for (int j = 0; j < args.blocks; ++j)
-            args.weights[j] =
-                weights_.tiles(job.group, b + j) + segment.first_step * kTileBytes;
-          if (at_once_)
-            ToOutput(job, tiles, t, b, sums, &args);
-          else
-            Accumulate(job, segment, t, b, sums, &args);
-        }
+      for (int64_t t = 0; t < count; t += 2) {
+        int64_t step = 0;
+        do {  // once, too, if there is no step
+          for (int64_t b = first; b < std::min(job.last, first + together); b += 2) {
+            MultiplyArgs args;
+            args.tiles = static_cast<int>(std::min<int64_t>(2, count - t));
+            args.blocks = static_cast<int>(std::min<int64_t>(2, job.last - b));
+            args.offsets = offsets.data() + step;
+            args.steps = std::min(of_pass, steps - step);
+            for (int i = 0; i < args.tiles; ++i)
+              args.codes[i] = lines + tiles[t + i].position * kLineBytes;
+            args.weights = weights_.tiles(job.group, b, segment.first_step + step);
+            int32_t* const of_part =
+                sums + ((at_once_ ? 0 : t) * blocks + b - job.first) * kTileSums;
+            for (int i = 0; i < args.tiles; ++i)
+              for (int j = 0; j < args.blocks; ++j)
+                args.sums[i][j] = of_part + (i * blocks + j) * kTileSums;
+            Add(job, segment, tiles, {t, b, step == 0, step + of_pass >= steps}, &args);
+          }
+          step += of_pass;
+        } while (step < steps);
+      }
   }
 
-  void ToOutput(const Job& job, const std::vector<PixelTile>& tiles, int64_t t,
-                int64_t b, int32_t* parts, MultiplyArgs* args) const {
-    args->first_stride = 0;
-    bool whole = true;
-    for (int i = 0; i < args->tiles; ++i)
-      whole &= tiles[t + i].runs.size() == 1 && tiles[t + i].runs[0].count == kTileRows;
-    for (int j = 0; j < args->blocks; ++j) whole &= Outputs(b + j) == kTileOutputs;
-    args->sums_stride =
-        whole ? plan_.geometry.out_c * sizeof(int32_t) : kTileOutputs * sizeof(int32_t);
+  // Multiplies, from what stands at args->sums or from the beginning, to there or to
+  // the output.
+  void Add(const Job& job, const FactoredSegment& segment,
+           const std::vector<PixelTile>& tiles, const Part& part,
+           MultiplyArgs* args) const {
+    alignas(kLineBytes) static constexpr int32_t kZeros[kTileOutputs] = {};
+    const bool begins = part.begins && &segment == &plan_.segments.front(),
+               ends = part.ends && at_once_;
+    args->first_stride = begins ? 0 : kTileOutputs * sizeof(int32_t);
+    args->sums_stride = kTileOutputs * sizeof(int32_t);
+    bool whole = ends;
+    for (int i = 0; i < args->tiles; ++i) {
+      const std::vector<PixelTile::Run>& runs = tiles[part.tile + i].runs;
+      whole &= runs.size() == 1 && runs[0].count == kTileRows;
+    }
+    for (int j = 0; j < args->blocks; ++j)
+      whole &= Outputs(part.block + j) == kTileOutputs;
     for (int i = 0; i < args->tiles; ++i)
       for (int j = 0; j < args->blocks; ++j) {
-        args->first[i][j] =
-            reinterpret_cast<const int32_t*>(weights_.bias(job.group, b + j));
-        args->sums[i][j] = whole ? Out(tiles[t + i].runs[0].pixel, job.group, b + j)
-                                 : parts + (2 * i + j) * kTileSums;
+        int32_t* const sums = args->sums[i][j];
+        const uint32_t* const bias = weights_.bias(job.group, part.block + j);
+        if (part.begins && !begins && segment.shift > 0)
+          for (int s = 0; s < kTileSums; ++s)
+            sums[s] =
+                static_cast<int32_t>(static_cast<uint32_t>(sums[s]) << segment.shift);
+        args->first[i][j] = !begins    ? sums
+                            : at_once_ ? reinterpret_cast<const int32_t*>(bias)
+                                       : kZeros;
+        if (whole)
+          args->sums[i][j] =
+              Out(tiles[part.tile + i].runs[0].pixel, job.group, part.block + j);
       }
+    if (whole) args->sums_stride = plan_.geometry.out_c * sizeof(int32_t);
     kernels_.multiply(*args);
-    if (whole) return;
+    if (!ends || whole) return;
     for (int i = 0; i < args->tiles; ++i)
       for (int j = 0; j < args->blocks; ++j)
-        Finish(tiles[t + i], job.group, b + j, 0, nullptr, args->sums[i][j]);
-  }
-
-  void Accumulate(const Job& job, const FactoredSegment& segment, int64_t t, int64_t b,
-                  int32_t* sums, MultiplyArgs* args) const {
-    alignas(kLineBytes) static constexpr int32_t kZeros[kTileOutputs] = {};
-    const bool first = &segment == &plan_.segments.front();
-    args->first_stride = first ? 0 : kTileOutputs * sizeof(int32_t);
-    args->sums_stride = kTileOutputs * sizeof(int32_t);
-    for (int i = 0; i < args->tiles; ++i)
-      for (int j = 0; j < args->blocks; ++j) {
-        int32_t* const tile = SumsOf(job, sums, t + i, b + j);
-        if (!first && segment.shift > 0)
-          for (int s = 0; s < kTileSums; ++s)
-            tile[s] =
-                static_cast<int32_t>(static_cast<uint32_t>(tile[s]) << segment.shift);
-        args->first[i][j] = first ? kZeros : tile;
-        args->sums[i][j] = tile;
-      }
-    kernels_.multiply(*args);
+        Finish(tiles[part.tile + i], job.group, part.block + j, 0, nullptr,
+               args->sums[i][j]);
   }
 
   // Copies the outputs of a tile, shifted, with the bias if there is one.
