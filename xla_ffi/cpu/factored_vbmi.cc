@@ -31,7 +31,7 @@ inline __attribute__((always_inline)) __m512i LookUp(const Table& t, __m512i cod
   return _mm512_mask_blend_epi8(upper, low, high);
 }
 
-constexpr uint64_t LowBits(int count) {
+constexpr uint64_t LowBits(int64_t count) {
   return count >= 64 ? ~uint64_t{0} : (uint64_t{1} << count) - 1;
 }
 
@@ -144,25 +144,25 @@ inline __m512i ToFours(__m512i codes) {
   return _mm512_permutexvar_epi8(_mm512_load_si512(kOrder), codes);
 }
 
-// Up to four depth positions of up to 16 outputs. `there`: which of the bytes these
-// are.
-inline __m512i LoadFours(const uint8_t* codes, int64_t stride, int depth, int outputs,
-                         __mmask64* there) {
+// Up to four depth positions of up to 16 outputs, as ToFours orders them.
+inline __attribute__((always_inline)) __m512i LoadFours(const uint8_t* codes,
+                                                        int64_t stride, int64_t depth,
+                                                        int outputs) {
   const __mmask16 mask = static_cast<__mmask16>(LowBits(outputs));
-  __m512i rows = _mm512_setzero_si512();
-  uint64_t bytes = 0;
   const auto load = [&](int i) {
-    return _mm_maskz_loadu_epi8(mask, codes + i * stride);
+    return _mm_maskz_loadu_epi8(i < depth ? mask : __mmask16{0},
+                                codes + (i < depth ? i * stride : 0));
   };
-  if (depth > 0) rows = _mm512_castsi128_si512(load(0)), bytes |= 1;
-  if (depth > 1) rows = _mm512_inserti32x4(rows, load(1), 1), bytes |= 2;
-  if (depth > 2) rows = _mm512_inserti32x4(rows, load(2), 2), bytes |= 4;
-  if (depth > 3) rows = _mm512_inserti32x4(rows, load(3), 3), bytes |= 8;
-  const __mmask16 words = mask;
-  *there = _mm512_movepi8_mask(_mm512_maskz_set1_epi32(
-      words, static_cast<int>((bytes & 1) << 7 | (bytes & 2) << 14 | (bytes & 4) << 21 |
-                              (bytes & 8) << 28)));
-  return ToFours(rows);
+  __m512i rows = _mm512_zextsi128_si512(load(0));
+  rows = _mm512_inserti32x4(rows, load(1), 1);
+  rows = _mm512_inserti32x4(rows, load(2), 2);
+  return ToFours(_mm512_inserti32x4(rows, load(3), 3));
+}
+
+// Which of their bytes are there.
+inline __mmask64 Fours(int64_t depth, int outputs) {
+  const uint64_t of_output = depth > 3 ? 15 : depth > 0 ? LowBits(depth) : 0;
+  return LowBits(4 * outputs) & of_output * 0x1111111111111111;
 }
 
 }  // namespace
@@ -182,10 +182,9 @@ void ExpandCodes(const ExpandCodesArgs& a) {
 void ExpandWeights(const ExpandWeightsArgs& a) {
   const int fours = a.width / 4;  // of a term
   __m512i codes[kLineBytes / 4];
-  __mmask64 there[kLineBytes / 4];
   for (int i = 0; i < fours; ++i)
     codes[i] = LoadFours(a.codes + 4 * i * a.code_stride, a.code_stride,
-                         a.channels - 4 * i, a.outputs, &there[i]);
+                         a.channels - 4 * i, a.outputs);
   const int rooms = (a.terms * a.width + kLineBytes - 1) / kLineBytes * kLineBytes /
                     a.width;  // for terms, in whole lines
   for (int term = 0; term < rooms; ++term) {
@@ -200,34 +199,41 @@ void ExpandWeights(const ExpandWeightsArgs& a) {
     const Table table = LoadTable(a.tables + 256 * term);
     for (int i = 0; i < fours; ++i) {
       const __m512i v = LookUp(table, codes[i], _mm512_movepi8_mask(codes[i]));
-      _mm512_storeu_si512(to + i * 64, _mm512_maskz_mov_epi8(there[i], v));
+      _mm512_storeu_si512(
+          to + i * 64, _mm512_maskz_mov_epi8(Fours(a.channels - 4 * i, a.outputs), v));
     }
   }
 }
 
-// Byte by byte of the values: four bytes of an output are added by one multiply-add.
+// Byte by byte of the values: one multiply-add sums the four bytes of every output.
+// What they have in common is taken out first, so that few of their bytes are not zero.
 void SumWeights(const SumWeightsArgs& a) {
+  int32_t least = a.values[0];
+  for (int i = 1; i < 256; ++i) least = a.values[i] < least ? a.values[i] : least;
   alignas(64) uint8_t bytes[4][256];
-  bool any[4] = {};
-  for (int b = 0; b < 4; ++b)
-    for (int i = 0; i < 256; ++i) {
-      bytes[b][i] = static_cast<uint8_t>(static_cast<uint32_t>(a.values[i]) >> (8 * b));
-      any[b] |= bytes[b][i] != 0;
+  int count = 0;  // of bytes that some value has
+  for (int i = 0; i < 256; ++i) {
+    const uint32_t rest =
+        static_cast<uint32_t>(a.values[i]) - static_cast<uint32_t>(least);
+    for (int b = 0; b < 4; ++b) {
+      bytes[b][i] = static_cast<uint8_t>(rest >> (8 * b));
+      if (bytes[b][i] != 0 && count <= b) count = b + 1;
     }
+  }
   const __m512i ones = _mm512_set1_epi8(1);
-  __m512i total = _mm512_setzero_si512();
-  for (int b = 3; b >= 0; --b) {
-    total = _mm512_slli_epi32(total, 8);
-    if (!any[b]) continue;
+  __m512i total = _mm512_set1_epi32(
+      static_cast<int>(static_cast<uint32_t>(least) * static_cast<uint32_t>(a.depth)));
+  for (int b = 0; b < count; ++b) {
     const Table table = LoadTable(bytes[b]);
+    __m512i sums = _mm512_setzero_si512();
     for (int64_t k = 0; k < a.depth; k += 4) {
-      __mmask64 there;
-      const int left = a.depth - k < 4 ? static_cast<int>(a.depth - k) : 4;
-      const __m512i codes = LoadFours(a.codes + k * a.code_stride, a.code_stride, left,
-                                      a.outputs, &there);
+      const __m512i codes =
+          LoadFours(a.codes + k * a.code_stride, a.code_stride, a.depth - k, a.outputs);
       const __m512i v = LookUp(table, codes, _mm512_movepi8_mask(codes));
-      total = _mm512_dpbusd_epi32(total, _mm512_maskz_mov_epi8(there, v), ones);
+      sums = _mm512_dpbusd_epi32(
+          sums, _mm512_maskz_mov_epi8(Fours(a.depth - k, a.outputs), v), ones);
     }
+    total = _mm512_add_epi32(total, _mm512_sll_epi32(sums, _mm_cvtsi32_si128(8 * b)));
   }
   const __mmask16 mask = static_cast<__mmask16>(LowBits(a.outputs));
   const __m512i sums = _mm512_maskz_loadu_epi32(mask, a.sums);
