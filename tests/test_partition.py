@@ -151,7 +151,7 @@ def test_calibration_does_not_enter_shard_map(rng, mesh):
 def test_an_exported_network_gives_the_same_bits(rng):
     params, x = networks.plain_params(rng), networks.images(rng)
     emulated = jax.jit(axjax.emulate(networks.plain_network, [axjax.Rule(".*", MUL)]))
-    checks = [jax.export.DisabledSafetyCheck.custom_call("axjax_lut_conv_cpu_s16")]
+    checks = [jax.export.DisabledSafetyCheck.custom_call("axjax_lut_conv_cpu_factored")]
     pytest.importorskip("flatbuffers")
     exported = jax.export.export(emulated, platforms=["cpu"], disabled_checks=checks)(params, x)
     again = jax.export.deserialize(exported.serialize())

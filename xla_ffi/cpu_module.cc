@@ -143,6 +143,18 @@ NB_MODULE(_cpu, m) {
     build["instruction_sets"] = nb::tuple(available);
     return build;
   });
+  // What the handler of engine cpu_factored would do for so many terms.
+  m.def(
+      "factored_form",
+      [](int64_t pixels, int64_t depth, int64_t channels, int64_t outputs,
+         int64_t groups, int64_t terms) {
+        const bool products =
+            ChooseFactoredForm({pixels, depth, channels, outputs, groups, terms}) ==
+            FactoredForm::kProducts;
+        return nb::str(products ? "products" : "table");
+      },
+      nb::kw_only(), nb::arg("pixels"), nb::arg("depth"), nb::arg("channels"),
+      nb::arg("outputs"), nb::arg("groups"), nb::arg("terms"));
   // For tests: another one of `instruction_sets` for all later calls, false if it is
   // none.
   m.def("set_instruction_set", [](const char* name) {

@@ -2,12 +2,13 @@
 """The engines: every way to compute the one integer operation. All return the same bits."""
 
 from axjax.engines._auto import RUN_NAME, choose, default_engine, resolve, run
-from axjax.engines._cost import gpu_seconds, work_of
+from axjax.engines._cost import Work, gpu_seconds, work_of
 from axjax.engines._registry import ENGINES, check
 
 __all__ = [
     "ENGINES",
     "RUN_NAME",
+    "Work",
     "check",
     "choose",
     "default_engine",

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Engine `cpu_factored`: the factored table as int8 products, on AMX tiles or VNNI.
 
-Eq. (2) of docs/factorization.md, by the native handler of module `_cpu`. It reads how many terms
-there are at every call, and multiplies the table out for engine `cpu` where that is faster.
+Eq. (2) of docs/factorization.md, by the native handler of module `_cpu`. It reads at every call
+how many terms there are, and multiplies the table out for engine `cpu` where that is faster.
 """
 
 from __future__ import annotations

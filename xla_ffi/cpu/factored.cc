@@ -20,7 +20,11 @@ void Run(const FactoredForm* form, const ConvGeometry& g, const uint8_t* lhs,
     return;
   }
   FactoredTerms terms(factors);
-  if ((form ? *form : ChooseFactoredForm(g, terms.count())) == FactoredForm::kProducts)
+  const FactoredForm chosen =
+      form ? *form
+           : ChooseFactoredForm({g.pixels(), g.depth(), g.in_c_per_group(),
+                                 g.out_c_per_group(), g.groups, terms.count()});
+  if (chosen == FactoredForm::kProducts)
     SumProducts(g, lhs, rhs, terms, pad_code, out, workers);
   else
     LutConv(g, lhs, rhs, terms.Table().get(), pad_code, out, workers);
@@ -28,8 +32,10 @@ void Run(const FactoredForm* form, const ConvGeometry& g, const uint8_t* lhs,
 
 }  // namespace
 
-FactoredForm ChooseFactoredForm(const ConvGeometry&, int64_t) {
-  return FactoredForm::kProducts;
+FactoredForm ChooseFactoredForm(const FactoredSizes& sizes) {
+  const InstructionSet set = CurrentInstructionSet();
+  return ProductsCost(sizes, set) <= TableCost(sizes, set) ? FactoredForm::kProducts
+                                                           : FactoredForm::kTable;
 }
 
 void LutConvFactored(const ConvGeometry& g, const uint8_t* lhs, const uint8_t* rhs,

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "conv_geometry.h"
+#include "cpu/factored_cost.h"
 #include "cpu/factored_terms.h"
 #include "cpu/workers.h"
 
@@ -27,7 +28,7 @@ void LutConvFactoredInForm(FactoredForm form, const ConvGeometry& geometry,
                            const TableFactors& factors, uint8_t pad_code, int32_t* out,
                            Workers& workers);
 
-// The form that LutConvFactored takes for so many terms that are not zero.
-FactoredForm ChooseFactoredForm(const ConvGeometry& geometry, int64_t terms);
+// The form that LutConvFactored takes.
+FactoredForm ChooseFactoredForm(const FactoredSizes& sizes);
 
 }  // namespace axjax
