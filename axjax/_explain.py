@@ -80,7 +80,7 @@ def explain(
     >>> import axjax
     >>> mul = axjax.load("mul8u_trunc4")
     >>> axjax.explain(mul, (65536, 1152, 128), platform="cpu").engine
-    'cpu'
+    'cpu_factored'
     """
     kernel: tuple[int, ...]
     shape = tuple(int(size) for size in shape)
@@ -118,8 +118,13 @@ def explain(
         products=work.products,
         terms=work.terms,
         seconds=seconds,
-        reason=_reason(engine, platform, multiplier, set(seconds)),
+        reason=_reason(engine, platform, multiplier, work, set(seconds)),
     )
+
+
+_FEW_TERMS = (
+    " With factors (multiplier.factorized()) of a few terms it may be several times faster."
+)
 
 
 def _default_platform() -> str:
@@ -128,9 +133,29 @@ def _default_platform() -> str:
     return "cuda" if platform in ("gpu", "cuda") else platform
 
 
-def _reason(engine: str, platform: str, multiplier: Multiplier, compared: set[str]) -> str:
+def _reason(
+    engine: str, platform: str, multiplier: Multiplier, work: engines.Work, compared: set[str]
+) -> str:
     if engine == "cpu":
-        return "the native CPU engine runs any table at one speed."
+        advice = "" if multiplier.factors else _FEW_TERMS
+        return "the native CPU engine runs any table at one speed." + advice
+    if engine == "cpu_factored":
+        units = _ffi.instruction_set()
+        assert work.terms is not None
+        form = _ffi.cpu_form_of_factors(
+            pixels=work.pixels,
+            depth=work.depth,
+            channels=work.channels,
+            outputs=work.outputs,
+            groups=work.groups,
+            terms=work.terms,
+        )
+        if form == "products":
+            return f"int8 products on this machine ({units}), faster than rows of the table."
+        return (
+            f"on this machine ({units}) rows of the table, which it multiplies out, are "
+            "faster than int8 products."
+        )
     if engine == "xla":
         return (
             f"a gather in plain JAX, since axjax has no native code for {platform} here. "

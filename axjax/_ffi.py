@@ -93,6 +93,16 @@ def tensor_core_workspace_bytes(**sizes: Any) -> int:
     return _cuda.tensor_core_workspace_bytes(**sizes)
 
 
+def instruction_set() -> str:
+    """What the CPU engines use on this machine, as AXJAX_CPU_ISA would name it."""
+    return _cpu.build()["instruction_set"]
+
+
+def cpu_form_of_factors(**sizes: int) -> str:
+    """What engine `cpu_factored` does here with factors: "products", or "table"."""
+    return _cpu.factored_form(**sizes)
+
+
 def has_int8_tensor_cores() -> bool:
     """True unless JAX's first CUDA device is too old for them. Starts JAX's backends."""
     if not has_cuda_device():

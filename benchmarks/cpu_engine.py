@@ -166,18 +166,7 @@ def candidates(shape, loops):
         assert (np.asarray(run()) == sums).all(), level
         found[f"engine, {level}"] = (run, products)
 
-    floats = x.astype(jnp.float32), w.astype(jnp.float32)
-    exact = jax.jit(
-        lambda x, w: jax.lax.conv_general_dilated(
-            x,
-            w,
-            (stride, stride),
-            "SAME",
-            dimension_numbers=NUMBERS,
-            feature_group_count=groups,
-        )
-    )
-    found["XLA float32"] = (lambda: exact(*floats).block_until_ready(), products)
+    found["XLA float32"] = (exact_conv(x, w, stride, groups), products)
     if groups > 1:
         return found
 
@@ -208,9 +197,27 @@ def candidates(shape, loops):
     return found
 
 
-def rates(shape, loops, seconds, clock):
+def exact_conv(x, w, stride, groups):
+    """XLA's float32 convolution of codes, a function without arguments."""
+    import jax
+    import jax.numpy as jnp
+
+    run = jax.jit(
+        lambda x, w: jax.lax.conv_general_dilated(
+            x,
+            w,
+            (stride, stride),
+            "SAME",
+            dimension_numbers=NUMBERS,
+            feature_group_count=groups,
+        )
+    )
+    floats = x.astype(jnp.float32), w.astype(jnp.float32)
+    return lambda: run(*floats).block_until_ready()
+
+
+def rates(found, seconds, clock):
     """Products per second of each candidate."""
-    found = candidates(shape, loops)
     least = dict.fromkeys(found, math.inf)
     calls = {}
     for name, (run, _) in found.items():  # a sample lasts 2 ms or more
@@ -231,25 +238,30 @@ def rates(shape, loops, seconds, clock):
 
 
 def measure(options):
-    """Prints the rates of every shape as JSON, on the cores that this process may use."""
-    one = len(os.sched_getaffinity(0)) == 1
-    clock = time.process_time if one else time.perf_counter
+    """The rates of every shape, on the cores that this process may use."""
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         loops = GatherLoops(folder)
         for name, shape in SHAPES.items():
             if options.only not in name:
                 continue
-            found = results[name] = rates(shape, loops, options.seconds, clock)
+            found = results[name] = rates(candidates(shape, loops), options.seconds, clock())
             exact = found["XLA float32"]
             text = ", ".join(f"{k} {v / 1e9:.1f}" for k, v in found.items())
             share = found["engine, 16-bit table"] / exact
             print(f"{name}: {text}; {share:.2f} of float32", file=sys.stderr, flush=True)
-    json.dump(results, sys.stdout)
+    return results
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def clock():
+    """CPU time on one core, the clock's on several."""
+    one = len(os.sched_getaffinity(0)) == 1
+    return time.process_time if one else time.perf_counter
+
+
+def run(script, doc, measure):
+    """The script's command line: measures in child processes of one thread and of all."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, help="JSON file for the results")
     parser.add_argument("--only", default="", help="shapes whose name contains this")
     parser.add_argument("--seconds", type=float, default=3, help="for each shape")
@@ -257,7 +269,7 @@ def main():
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        measure(options)
+        json.dump(measure(options), sys.stdout)
         return
     cores = sorted(os.sched_getaffinity(0))
     uses = {"one thread": cores[-1:], f"{len(cores)} threads": cores}
@@ -268,7 +280,7 @@ def main():
     for name, use in uses.items():
         print(f"== {name}: G products/s", file=sys.stderr)
         child = subprocess.run(
-            [sys.executable, __file__, "--child", *sys.argv[1:]],
+            [sys.executable, script, "--child", *sys.argv[1:]],
             stdout=subprocess.PIPE,
             check=True,
             preexec_fn=lambda use=use: os.sched_setaffinity(0, use),
@@ -279,4 +291,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run(__file__, __doc__, measure)

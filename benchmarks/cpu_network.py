@@ -9,6 +9,7 @@ random, which no time depends on but by how many activations are zero.
 """
 
 import argparse
+import functools
 import os
 import pathlib
 import sys
@@ -27,6 +28,7 @@ from resnet import input_ranges, resnet
 
 IMAGES = 1000
 MULTIPLIERS = ("mul8s_drum4", "mul8u_drum4", "random")
+FACTORED = ("mul8s_exact", "mul8s_drum4", "mul8s_trunc4", "mul8u_drum4", "mul8u_trunc4")
 
 
 def multiplier_of(name):
@@ -60,24 +62,26 @@ def main():
     variables = resnet(20, None, {}).init(key, normalize(batches[0]))
     ranges = input_ranges(variables, normalize(batches[0]), depth=20)
 
-    @jax.jit
-    def predict(variables, images, multiplier, ranges):
-        network = resnet(20, multiplier, ranges, "cpu" if multiplier else "auto")
+    @functools.partial(jax.jit, static_argnames="engine")
+    def predict(variables, images, multiplier, ranges, engine):
+        network = resnet(20, multiplier, ranges, engine)
         return network.apply(variables, normalize(images)).argmax(-1)
 
-    def over_images(multiplier):
+    def over_images(multiplier, engine="auto"):
         known = ranges if multiplier else {}
 
         def run():
             for batch in batches:
-                predict(variables, batch, multiplier, known).block_until_ready()
+                predict(variables, batch, multiplier, known, engine).block_until_ready()
 
         run()  # compiles
         return run
 
     runs = {"float32": over_images(None)}
-    for name in MULTIPLIERS:
-        runs[name] = over_images(jax.tree.map(jnp.asarray, multiplier_of(name)))
+    for engine, names in (("cpu", MULTIPLIERS), ("cpu_factored", FACTORED)):
+        for name in names:
+            multiplier = jax.tree.map(jnp.asarray, multiplier_of(name))
+            runs[f"{name}, {engine}"] = over_images(multiplier, engine)
     found = seconds(runs, options.repeats)
     for name, time_taken in found.items():
         print(f"{name}: {time_taken:.3f} s, {time_taken / found['float32']:.2f} of float32")

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import axjax
+from axjax import _cpu
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -49,6 +50,15 @@ def device(request):
 def rng(request):
     """Random numbers that differ from test to test and are the same in every run."""
     return np.random.default_rng(list(request.node.nodeid.encode()))
+
+
+@pytest.fixture(params=_cpu.build()["instruction_sets"])
+def instruction_set(request):
+    """Every instruction set of this machine in turn, in use by the CPU engines."""
+    chosen = _cpu.build()["instruction_set"]
+    assert _cpu.set_instruction_set(request.param)
+    yield request.param
+    assert _cpu.set_instruction_set(chosen)
 
 
 @pytest.fixture(scope="session")

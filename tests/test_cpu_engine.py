@@ -10,7 +10,6 @@ import pytest
 from conv_cases import ENTRIES, random_codes, random_multiplier
 
 import axjax
-from axjax import _cpu
 
 # Shapes for which the engine chooses each of its forms (xla_ffi/cpu/lut_conv.h).
 FORMS = {
@@ -20,14 +19,6 @@ FORMS = {
     "direct look-ups": ((1, 1, 1, 70), (1, 1, 70, 90), {}),
     "columns, depthwise": ((1, 20, 20, 24), (5, 5, 1, 24), {"feature_group_count": 24}),
 }
-
-
-@pytest.fixture(params=_cpu.build()["instruction_sets"])
-def instruction_set(request):
-    chosen = _cpu.build()["instruction_set"]
-    assert _cpu.set_instruction_set(request.param)
-    yield request.param
-    assert _cpu.set_instruction_set(chosen)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -47,7 +47,7 @@ def test_the_float_representation_would_not_be_exact_with_more_products():
 
 def test_a_multiplier_without_factors_is_told_where_to_get_them(rng):
     codes = random_codes(rng, (4, 4))
-    for engine in ("xla_factored", "cuda_tensor_core"):
+    for engine in ("xla_factored", "cpu_factored", "cuda_tensor_core"):
         with pytest.raises(ValueError, match=rf"'{engine}' takes the factors .*factorized\(\)"):
             axjax.lut_dot(codes, codes, random_multiplier(rng), engine=engine)
 
@@ -87,14 +87,15 @@ def test_vmap_over_multipliers_with_factors(rng):
     tables = [random_factored(rng), random_factored(rng)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *tables)
     lhs, rhs = random_codes(rng, (2, 5, 5, 3)), random_codes(rng, (3, 3, 3, 4))
-    for engine in ("auto", "xla_factored"):
+    for engine in ("auto", "xla_factored", "cpu_factored"):
         out = jax.vmap(lambda m, e=engine: lut_conv(lhs, rhs, m, engine=e))(stacked)
         for one, table in zip(out, tables, strict=True):
             np.testing.assert_array_equal(one, lut_conv(lhs, rhs, table, engine="reference"))
 
 
+@pytest.mark.parametrize("engine", ["xla_factored", "cpu_factored"])
 @pytest.mark.parametrize("mapped", ["lhs", "rhs", "both"])
-def test_vmap_over_operands_of_a_factored_engine(rng, mapped):
+def test_vmap_over_operands_of_a_factored_engine(rng, mapped, engine):
     multiplier = random_factored(rng)
     lhs, rhs = random_codes(rng, (3, 2, 5, 5, 4)), random_codes(rng, (3, 3, 3, 2, 6))
     axes = {"lhs": (0, None), "rhs": (None, 0), "both": (0, 0)}[mapped]
@@ -105,12 +106,12 @@ def test_vmap_over_operands_of_a_factored_engine(rng, mapped):
             x, w, multiplier, padding="SAME", feature_group_count=2, engine=engine
         )
 
-    out = jax.vmap(conv("xla_factored"), in_axes=axes)(lhs, rhs)
+    out = jax.vmap(conv(engine), in_axes=axes)(lhs, rhs)
     np.testing.assert_array_equal(out, jax.vmap(conv("reference"), in_axes=axes)(lhs, rhs))
 
 
-def work(pixels=65536, depth=1152, channels=128, outputs=128, groups=1, terms=4):
-    return _cost.Work(pixels, depth, channels, outputs, groups, terms)
+def work(pixels=65536, depth=1152, channels=128, outputs=128, groups=1, terms=4, room=16):
+    return _cost.Work(pixels, depth, channels, outputs, groups, terms, room)
 
 
 def fastest(work, tensor_cores=True):
@@ -151,7 +152,10 @@ def test_the_cost_model_knows_what_cannot_run():
 
 
 def test_choices_of_platforms():
-    assert engines.choose("cpu", work()) == "cpu"
+    assert engines.choose("cpu", work()) == "cpu_factored"
+    assert engines.choose("cpu", work(terms=None, room=None)) == "cpu"
+    assert engines.choose("cpu", work(room=256)) == "cpu"
+    assert engines.choose("cpu", work(depth=9, channels=1, outputs=1, groups=64)) == "cpu"
     assert engines.choose("tpu", work()) == "xla_factored"
     assert engines.choose("rocm", work(terms=None)) == "xla"
 
@@ -161,10 +165,10 @@ def test_explain_tells_engine_products_and_terms():
     found = axjax.explain(
         multiplier, (8, 32, 32, 16), (3, 3, 16, 32), padding="SAME", platform="cpu"
     )
-    assert found.engine == "cpu"
+    assert found.engine == "cpu_factored"
     assert found.products == 8 * 32 * 32 * 9 * 16 * 32
     assert found.terms == multiplier.factors.terms == 8
-    assert "engine cpu on cpu: " in str(found)
+    assert "engine cpu_factored on cpu: " in str(found)
     assert "37,748,736 products, 8 int8 terms each" in str(found)
     bare = axjax.explain(multiplier.with_factors(None), (5, 6, 7), platform="tpu")
     assert (bare.engine, bare.terms, bare.products) == ("xla", None, 5 * 6 * 7)

@@ -6,6 +6,7 @@
 #include <string>
 #include <type_traits>
 
+#include "cpu/factored.h"
 #include "cpu/instruction_set.h"
 #include "cpu/lut_conv.h"
 #include "cpu/xla_workers.h"
@@ -57,6 +58,62 @@ XLA_FFI_Error* LutConvTarget(XLA_FFI_CallFrame* frame) {
   return handler->Call(frame);
 }
 
+using FactorArray = ffi::Buffer<ffi::S8, 3>;
+using FactorSums = ffi::BufferR1<ffi::S32>;
+
+ffi::Error FactoredHandler(ffi::ThreadPool pool, Codes5 lhs, Codes5 rhs, FactorArray u,
+                           FactorArray v, FactorSums beta, FactorSums words,
+                           Code pad_code, ffi::Result<Sums5> out, Triple strides,
+                           Triple padding_low, Triple lhs_dilation, Triple rhs_dilation,
+                           int64_t groups) {
+  ConvGeometry g;
+  if (ffi::Error error = FillGeometry(lhs, rhs, out->dimensions(), strides, padding_low,
+                                      lhs_dilation, rhs_dilation, groups, &g);
+      error.failure())
+    return error;
+  const auto shape = u.dimensions(), of_v = v.dimensions();
+  if (shape[0] < 1 || shape[0] > kMaxFactorPlanes || shape[1] != 256 ||
+      shape[2] > kMaxPlaneTerms || of_v[0] != shape[0] || of_v[1] != 256 ||
+      of_v[2] != shape[2] || beta.dimensions()[0] != 256 ||
+      words.dimensions()[0] != shape[0])
+    return ffi::Error::InvalidArgument(
+        "axjax: cpu_factored: factors are u and v (planes, 256, capacity), beta (256,) "
+        "and words (planes,), with at most 4 planes and a capacity of at most 512");
+  if (const std::string problem = InstructionSetProblem(); !problem.empty())
+    return ffi::Error::InvalidArgument("axjax: " + problem);
+  const TableFactors factors = {static_cast<int>(shape[0]),
+                                static_cast<int>(shape[2]),
+                                u.typed_data(),
+                                v.typed_data(),
+                                beta.typed_data(),
+                                words.typed_data()};
+  XlaWorkers workers(pool);
+  LutConvFactored(g, lhs.typed_data(), rhs.typed_data(), factors,
+                  *pad_code.typed_data(), out->typed_data(), workers);
+  return ffi::Error::Success();
+}
+
+XLA_FFI_Error* FactoredTarget(XLA_FFI_CallFrame* frame) {
+  static const auto* handler = ffi::Ffi::Bind()
+                                   .Ctx<ffi::ThreadPool>()
+                                   .Arg<Codes5>()       // lhs
+                                   .Arg<Codes5>()       // rhs
+                                   .Arg<FactorArray>()  // u
+                                   .Arg<FactorArray>()  // v
+                                   .Arg<FactorSums>()   // beta
+                                   .Arg<FactorSums>()   // words
+                                   .Arg<Code>()         // pad_code
+                                   .Ret<Sums5>()        // out
+                                   .Attr<Triple>("window_strides")
+                                   .Attr<Triple>("padding_low")
+                                   .Attr<Triple>("lhs_dilation")
+                                   .Attr<Triple>("rhs_dilation")
+                                   .Attr<int64_t>("feature_group_count")
+                                   .To(FactoredHandler)
+                                   .release();
+  return handler->Call(frame);
+}
+
 template <typename T>
 nb::capsule Capsule(T* handler) {
   static_assert(std::is_invocable_r_v<XLA_FFI_Error*, T, XLA_FFI_CallFrame*>,
@@ -77,6 +134,7 @@ NB_MODULE(_cpu, m) {
     targets["axjax_quantize_cpu"] = Capsule(&QuantizeTarget);
     targets["axjax_quantize_and_back_cpu"] = Capsule(&QuantizeAndBackTarget);
     targets["axjax_correct_sums_cpu"] = Capsule(&CorrectSumsTarget);
+    targets["axjax_lut_conv_cpu_factored"] = Capsule(&FactoredTarget);
     return targets;
   });
   m.def("build", [] {
@@ -89,6 +147,18 @@ NB_MODULE(_cpu, m) {
     build["instruction_sets"] = nb::tuple(available);
     return build;
   });
+  // What the handler of engine cpu_factored would do for so many terms.
+  m.def(
+      "factored_form",
+      [](int64_t pixels, int64_t depth, int64_t channels, int64_t outputs,
+         int64_t groups, int64_t terms) {
+        const bool products =
+            ChooseFactoredForm({pixels, depth, channels, outputs, groups, terms}) ==
+            FactoredForm::kProducts;
+        return nb::str(products ? "products" : "table");
+      },
+      nb::kw_only(), nb::arg("pixels"), nb::arg("depth"), nb::arg("channels"),
+      nb::arg("outputs"), nb::arg("groups"), nb::arg("terms"));
   // For tests: another one of `instruction_sets` for all later calls, false if it is
   // none.
   m.def("set_instruction_set", [](const char* name) {

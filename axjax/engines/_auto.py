@@ -14,7 +14,7 @@ from axjax import _ffi
 from axjax._by_platform import by_platform
 from axjax._geometry import ConvGeometry
 from axjax._manual_axes import varies
-from axjax.engines._cost import Work, gpu_seconds, work_of
+from axjax.engines._cost import CPU_ROOM, Work, gpu_seconds, work_of
 from axjax.engines._partition import partitioned
 from axjax.engines._registry import ENGINES, check_name
 from axjax.factorization import PackedFactors
@@ -50,7 +50,8 @@ def resolve(engine: str) -> str:
 def choose(platform: str, work: Work) -> str:
     """Name of the engine that "auto" runs on a platform: "cpu", "cuda", "tpu", ..."""
     if platform == "cpu":
-        return "cpu"
+        factored = work.room is not None and work.room <= CPU_ROOM and not work.depthwise
+        return "cpu_factored" if factored else "cpu"
     if platform == "cuda" and _ffi.has_cuda_handlers():
         seconds = gpu_seconds(work, int8_tensor_cores=_ffi.has_int8_tensor_cores())
         return min(seconds, key=lambda name: seconds[name])

@@ -28,6 +28,11 @@ whose channels are no multiple of 16. It is what narrow tiles take."""
 
 LAUNCH_SECONDS = {"cuda_gather": 5e-6, "cuda_texture": 5e-6, "cuda_tensor_core": 10e-6}
 
+CPU_ROOM = 64
+"""Terms up to which the CPU's handler of factors is called. At every call it chooses between
+int8 products and the table. With more terms products do not pay, and the table is ready for
+engine `cpu`, where this handler had to multiply it out."""
+
 _CHUNK = 32  # depth positions that the tensor-core kernel takes at a time
 _ROWS = 128  # pixels of its smallest tile
 _TILES = {128: 128, 64: 81, 32: 61}
@@ -45,6 +50,7 @@ class Work:
         outputs: output channels of a group (N).
         groups: groups of channels.
         terms: int8 products that replace one, as far as is known; None without factors.
+        room: terms that the factors have room for: all that a compiled program knows.
     """
 
     pixels: int
@@ -53,6 +59,11 @@ class Work:
     outputs: int
     groups: int
     terms: int | None
+    room: int | None = None
+
+    @property
+    def depthwise(self) -> bool:
+        return self.groups > 1 and self.outputs == 1
 
     @property
     def products(self) -> int:
@@ -75,6 +86,7 @@ def work_of(
         outputs=out[-1] // groups,
         groups=groups,
         terms=None if factors is None else _terms(factors),
+        room=None if factors is None else factors.planes * factors.capacity,
     )
 
 
@@ -86,8 +98,7 @@ def _terms(factors: PackedFactors) -> int:
 
 def gpu_seconds(work: Work, *, int8_tensor_cores: bool) -> dict[str, float]:
     """Estimated seconds of the GPU engines that can do the work."""
-    depthwise = work.groups > 1 and work.outputs == 1
-    lookups = DEPTHWISE_SECONDS if depthwise else {"cuda_gather": GATHER_SECONDS}
+    lookups = DEPTHWISE_SECONDS if work.depthwise else {"cuda_gather": GATHER_SECONDS}
     seconds = {
         engine: LAUNCH_SECONDS[engine] + work.products * each
         for engine, each in lookups.items()

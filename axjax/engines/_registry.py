@@ -11,6 +11,7 @@ import jax
 from axjax import _ffi, _reference
 from axjax.engines import (
     cpu,
+    cpu_factored,
     cuda_gather,
     cuda_tensor_core,
     cuda_texture,
@@ -41,6 +42,7 @@ ENGINES: dict[str, Engine] = {
     "xla": Engine(xla.lut_conv),
     "xla_factored": Engine(xla_factored.lut_conv, factored=True),
     "cpu": Engine(cpu.lut_conv, native=True),
+    "cpu_factored": Engine(cpu_factored.lut_conv, factored=True, native=True),
     "cuda_texture": Engine(cuda_texture.lut_conv, native=True),
     "cuda_gather": Engine(cuda_gather.lut_conv, native=True),
     "cuda_tensor_core": Engine(cuda_tensor_core.lut_conv, factored=True, native=True),

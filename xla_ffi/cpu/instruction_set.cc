@@ -7,9 +7,37 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace axjax {
 namespace {
+
+#if defined(__x86_64__)
+// Bits of CPUID's leaf 7 that compilers' own queries do not all know. What the system
+// must do for AVX-VNNI, AVX2 needs too.
+bool HasAvxVnni() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+}
+
+bool HasAmxInt8() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 24 & 1) && (d >> 25 & 1);
+}
+
+// AMX registers are 8 KB that the kernel saves for the processes that ask for them.
+bool AskForTiles() {
+#if defined(__linux__)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+#endif
 
 constexpr const char* kVariable = "AXJAX_CPU_ISA";
 
@@ -24,15 +52,6 @@ bool Find(const std::string& name, InstructionSet* found, std::string* names) {
   }
   return false;
 }
-
-#if defined(__x86_64__)
-// Compilers' __builtin_cpu_supports learned of it late. What the system must do for it,
-// AVX2 needs too.
-bool HasAvxVnni() {
-  unsigned a, b, c, d;
-  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1) != 0;
-}
-#endif
 
 InstructionSet Choose() {
   InstructionSet chosen = AvailableInstructionSets().back();
@@ -59,6 +78,8 @@ const char* Name(InstructionSet set) {
       return "avx512vnni";
     case InstructionSet::kAvx512Vbmi:
       return "avx512vbmi";
+    case InstructionSet::kAmx:
+      return "amx";
     default:
       return "baseline";
   }
@@ -78,10 +99,12 @@ std::vector<InstructionSet> AvailableInstructionSets() {
       __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl");
   if (v3 && v4) sets.push_back(InstructionSet::kAvx512);
-  const bool vnni = __builtin_cpu_supports("avx512vnni");
-  if (v3 && v4 && vnni) sets.push_back(InstructionSet::kAvx512Vnni);
-  if (v3 && v4 && vnni && __builtin_cpu_supports("avx512vbmi"))
-    sets.push_back(InstructionSet::kAvx512Vbmi);
+  const bool vnni = v3 && v4 && __builtin_cpu_supports("avx512vnni");
+  if (vnni) sets.push_back(InstructionSet::kAvx512Vnni);
+  const bool vbmi = vnni && __builtin_cpu_supports("avx512vbmi");
+  if (vbmi) sets.push_back(InstructionSet::kAvx512Vbmi);
+  static const bool tiles = vbmi && HasAmxInt8() && AskForTiles();
+  if (tiles) sets.push_back(InstructionSet::kAmx);
 #endif
   return sets;
 }
@@ -114,6 +137,7 @@ const Kernels& CurrentKernels() {
     case InstructionSet::kAvx512Vnni:
       return avx512vnni::kKernels;
     case InstructionSet::kAvx512Vbmi:
+    case InstructionSet::kAmx:
       return avx512vbmi::kKernels;
 #endif
     default:

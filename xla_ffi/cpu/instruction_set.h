@@ -16,10 +16,11 @@ enum class InstructionSet {
   kAvx2Vnni,
   kAvx512,
   kAvx512Vnni,
-  kAvx512Vbmi  // and VNNI
+  kAvx512Vbmi,  // and VNNI
+  kAmx          // and VBMI
 };
 
-// "baseline", "avx2", "avx2vnni", "avx512", "avx512vnni" or "avx512vbmi".
+// "baseline", "avx2", "avx2vnni", "avx512", "avx512vnni", "avx512vbmi" or "amx".
 const char* Name(InstructionSet set);
 
 // Those that this build has and this machine can run, from the least to the greatest.
