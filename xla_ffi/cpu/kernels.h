@@ -130,8 +130,9 @@ struct PermutedArgs {
   uint32_t bias;
   uint32_t* sums;
 };
-// Sums of so many bytes are signed 16-bit numbers.
-constexpr int kMaxPermutedDepth = 128;
+// Columns of so many 16-bit entries stay in the first-level cache. Of up to 128, sums
+// of bytes are signed 16-bit numbers.
+constexpr int kMaxPermutedDepth = 64;
 
 // From such sums of up to 16 channels to outputs: out[i * out_stride + c] =
 // sums[c * sum_stride + i].

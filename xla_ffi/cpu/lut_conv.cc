@@ -25,9 +25,10 @@ constexpr double kAddShiftedLine = 0.65;
 constexpr double kDirectProduct = 0.22;
 constexpr double kDirectRow = 15;
 constexpr double kColumnProduct = 0.25;
-// One product of a lane, and what a lane costs beside its products:
-constexpr double kPermutedProduct[2] = {0.036, 0.075};  // 16- and 32-bit entries
-constexpr double kPermutedLane = 0.25;
+// One product of a lane, a lane's code, and what a lane costs otherwise:
+constexpr double kPermutedProduct[2] = {0.045, 0.085};  // 16- and 32-bit entries
+constexpr double kPermutedCode = 0.1;
+constexpr double kPermutedLane = 0.3;
 // Columns of the table, once; and when they have to be transposed first:
 constexpr double kTableColumns = 16000;
 constexpr double kTransposedTable = 20000;
@@ -78,6 +79,8 @@ ConvForm ChooseForm(const ConvGeometry& g, const PixelCodes& pixel_codes, bool w
              static_cast<double>(plan.lanes * outputs) *
                      (kPermutedProduct[wide] +
                       kPermutedLane / static_cast<double>(g.depth())) +
+                 static_cast<double>(plan.lanes) * kPermutedCode /
+                     static_cast<double>(g.taps()) +
                  (kTransposedTable + kTableColumns) * share);
   const SharedTapsPlan plan = PlanSharedTaps(pixel_codes, wide);
   if (plan.possible)

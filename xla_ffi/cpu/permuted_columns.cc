@@ -90,6 +90,11 @@ int64_t PhaseBytes(const LaneOrder& order, int64_t lanes) {
   return CeilDiv(lanes, kPermutedLanes) * kPermutedLanes + order.reach;
 }
 
+// Those of all phases, and room for what FillPlanes writes too much.
+int64_t PlaneBytes(const LaneOrder& order, int64_t lanes) {
+  return PhaseBytes(order, lanes) * order.phases + 16;
+}
+
 // Entries as the kernel looks them up: bytes [lane code][byte][walker code].
 class BytePlanes {
  public:
@@ -146,7 +151,7 @@ class JobRunner {
         first_lane_(order.LaneOfRow(g, first_row)),
         lanes_(order.LaneOfRow(g, last_row - 1) + g.out[2] - first_lane_),
         phase_bytes_(PhaseBytes(order, lanes_)),
-        plane_bytes_(phase_bytes_ * order.phases),
+        plane_bytes_(PlaneBytes(order, lanes_)),
         sums_(reinterpret_cast<uint32_t*>(ThreadScratch())),
         codes_(reinterpret_cast<uint8_t*>(sums_) + kSumBytes) {}
 
@@ -168,32 +173,34 @@ class JobRunner {
     for (int64_t i = 0; i < planes; ++i)
       from[i] = pixels_.ChannelCodes(first_group_ + i / g_.in_c_per_group(),
                                      i % g_.in_c_per_group());
-    // Sixteen channels that lie together are taken together.
-    const int64_t bytes = pixels_.position_bytes(),
-                  in_block = (from[0] - pixels_.codes(0)) % bytes;
-    const bool together = bytes == kChannelBlock &&
-                          in_block + planes <= kChannelBlock &&
-                          from[planes - 1] - from[0] == planes - 1;
+    // Channels that lie together in blocks of sixteen are taken together.
+    const int64_t bytes = pixels_.position_bytes();
     ForEachRun([&](int64_t at, int64_t position, int64_t step, int64_t count) {
-      uint8_t* const to = codes_ + at;
-      int64_t i = 0;
-      if (together)
-        for (; i + 16 <= count; i += 16) {
-          const uint8_t* rows[16];
-          for (int j = 0; j < 16; ++j)
-            rows[j] = from[0] - in_block + (position + (i + j) * step) * bytes;
-          if (planes == 16) {
-            Transpose16(rows, to + i, plane_bytes_);
-            continue;
+      for (int64_t p = 0; p < planes;) {
+        const int64_t in_block = (from[p] - pixels_.codes(0)) % bytes;
+        int64_t n = 1;
+        while (p + n < planes && in_block + n < bytes && from[p + n] == from[p] + n)
+          ++n;
+        const uint8_t* const codes = from[p] + position * bytes;
+        uint8_t* const to = codes_ + p * plane_bytes_ + at;
+        if (bytes == kChannelBlock) {
+          // Codes too many are written over by the next run, or lie behind the plane.
+          for (int64_t i = 0; i < count; i += 16) {
+            const uint8_t* rows[16];
+            for (int64_t j = 0; j < 16; ++j)
+              rows[j] = codes - in_block + std::min(i + j, count - 1) * step * bytes;
+            uint8_t columns[16 * 16];
+            Transpose16(rows, columns, 16);
+            for (int64_t c = 0; c < n; ++c)
+              std::memcpy(to + c * plane_bytes_ + i, columns + (in_block + c) * 16, 16);
           }
-          uint8_t columns[16 * 16];
-          Transpose16(rows, columns, 16);
-          for (int64_t p = 0; p < planes; ++p)
-            std::memcpy(to + p * plane_bytes_ + i, columns + (in_block + p) * 16, 16);
+        } else {
+          for (int64_t i = 0; i < count; ++i)
+            for (int64_t c = 0; c < n; ++c)
+              to[c * plane_bytes_ + i] = codes[i * step * bytes + c];
         }
-      for (; i < count; ++i)
-        for (int64_t p = 0; p < planes; ++p)
-          to[p * plane_bytes_ + i] = from[p][(position + i * step) * bytes];
+        p += n;
+      }
     });
   }
 
@@ -311,11 +318,12 @@ PermutedPlan PlanPermuted(const ConvGeometry& g, const PixelCodes& pixels) {
   if (!CurrentKernels().permuted) return plan;
   const LaneOrder order(g, pixels);
   const int64_t rows = Rows(g);
-  plan.lanes = order.LaneOfRow(g, rows - 1) + g.out[2];
-  const int64_t bytes = kCodeBytes / (order.phases * MostPlanes(g));
+  plan.lanes =
+      CeilDiv(order.LaneOfRow(g, rows - 1) + g.out[2], kPermutedLanes) * kPermutedLanes;
+  const int64_t bytes = kCodeBytes / MostPlanes(g);
   plan.job_rows = rows;
   while (plan.job_rows > 0 &&
-         PhaseBytes(order, order.MostLanes(g, plan.job_rows)) > bytes)
+         PlaneBytes(order, order.MostLanes(g, plan.job_rows)) > bytes)
     plan.job_rows /= 2;
   plan.possible = plan.job_rows > 0;
   return plan;
