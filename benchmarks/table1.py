@@ -31,6 +31,8 @@ from axjax import linen as axnn
 
 DEPTHS = (8, 14, 20, 26, 32, 38, 44, 50, 56, 62)
 GPU_ENGINES = ("cuda_texture", "cuda_gather", "cuda_tensor_core")
+CPU_ENGINES = ("cpu", "cpu_factored")
+FACTORED = ("cuda_tensor_core", "cpu_factored")
 EXACT = "exact float32"
 TFAPPROX = {  # seconds of computation; initialisation not counted
     "exact, GTX 1080": (0.2, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.1, 1.2, 1.3),
@@ -101,9 +103,9 @@ def programs(network, engines, multipliers, images):
     yield EXACT, jax.jit(exact), (variables, images)
     yield f"{EXACT}, highest", jax.jit(at_highest_precision(exact)), (variables, images)
     for engine, (name, multiplier) in itertools.product(engines, multipliers.items()):
-        if engine != "cuda_tensor_core" and name != next(iter(multipliers)):
+        if engine not in FACTORED and name != next(iter(multipliers)):
             continue  # the others take equally long for every table
-        label = f"{engine}, {multiplier.factors.terms} terms" if "tensor" in engine else engine
+        label = f"{engine}, {multiplier.factors.terms} terms" if engine in FACTORED else engine
 
         def apply(v, x, m, engine=engine):
             return emulated(network, engine, m).apply(v, x)
@@ -197,12 +199,12 @@ def main():
         multipliers[f"{terms} terms"] = _gpu.random_factored(np.random.default_rng(0), terms)
     states = axjax.build_info()["engines"]
     usable = [name for name, state in states.items() if state == "usable"]
-    wanted = options.engines or (*GPU_ENGINES, "cpu")
+    wanted = options.engines or (*GPU_ENGINES, *CPU_ENGINES)
     results = {"tfapprox": {"depths": DEPTHS, "seconds": TFAPPROX}, "measured": []}
     shared = multipliers, options.images
     sections = []
     if jax.default_backend() == "gpu":
-        engines = [e for e in wanted if e in usable and e != "cpu"]
+        engines = [e for e in wanted if e in usable and e not in CPU_ENGINES]
         size = options.images, options.batch, options.repeats
         sections.append((jax.devices()[0], options.depths, engines, *shared, *size))
     if options.cpu_images:
