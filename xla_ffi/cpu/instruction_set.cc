@@ -27,10 +27,13 @@ bool Find(const std::string& name, InstructionSet* found, std::string* names) {
 
 #if defined(__x86_64__)
 // Compilers' __builtin_cpu_supports learned of it late. What the system must do for it,
-// AVX2 needs too.
+// AVX2 needs too. Asked once: in virtual machines the instruction is slow.
 bool HasAvxVnni() {
-  unsigned a, b, c, d;
-  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1) != 0;
+  static const bool has = [] {
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1) != 0;
+  }();
+  return has;
 }
 #endif
 
