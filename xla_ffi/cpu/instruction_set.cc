@@ -17,10 +17,13 @@ namespace {
 
 #if defined(__x86_64__)
 // Bits of CPUID's leaf 7 that compilers' own queries do not all know. What the system
-// must do for AVX-VNNI, AVX2 needs too.
+// must do for AVX-VNNI, AVX2 needs too. Asked once: in virtual machines it is slow.
 bool HasAvxVnni() {
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+  static const bool has = [] {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+  }();
+  return has;
 }
 
 bool HasAmxInt8() {
