@@ -11,7 +11,9 @@
 #include "cpu/lut_conv.h"
 #include "cpu/xla_workers.h"
 #include "cpu_real_targets.h"
+#include "ffi_factors.h"
 #include "ffi_geometry.h"
+#include "ffi_instruction_set.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace nb = nanobind;
@@ -31,8 +33,7 @@ ffi::Error LutConvHandler(ffi::ThreadPool pool, Codes5 lhs, Codes5 rhs,
       error.failure())
     return error;
   if (ffi::Error error = CheckTable(table.dimensions()); error.failure()) return error;
-  if (const std::string problem = InstructionSetProblem(); !problem.empty())
-    return ffi::Error::InvalidArgument("axjax: " + problem);
+  if (ffi::Error error = CheckInstructionSet(); error.failure()) return error;
   XlaWorkers workers(pool);
   LutConv(g, lhs.typed_data(), rhs.typed_data(), table.typed_data(),
           *pad_code.typed_data(), out->typed_data(), workers);
@@ -41,25 +42,17 @@ ffi::Error LutConvHandler(ffi::ThreadPool pool, Codes5 lhs, Codes5 rhs,
 
 template <ffi::DataType kEntry>
 XLA_FFI_Error* LutConvTarget(XLA_FFI_CallFrame* frame) {
-  static const auto* handler = ffi::Ffi::Bind()
-                                   .Ctx<ffi::ThreadPool>()
-                                   .Arg<Codes5>()          // lhs
-                                   .Arg<Codes5>()          // rhs
-                                   .Arg<Table2<kEntry>>()  // table
-                                   .template Arg<Code>()   // pad_code
-                                   .template Ret<Sums5>()  // out
-                                   .template Attr<Triple>("window_strides")
-                                   .template Attr<Triple>("padding_low")
-                                   .template Attr<Triple>("lhs_dilation")
-                                   .template Attr<Triple>("rhs_dilation")
-                                   .template Attr<int64_t>("feature_group_count")
+  static const auto* handler = GeometryAttributes(ffi::Ffi::Bind()
+                                                      .Ctx<ffi::ThreadPool>()
+                                                      .Arg<Codes5>()          // lhs
+                                                      .Arg<Codes5>()          // rhs
+                                                      .Arg<Table2<kEntry>>()  // table
+                                                      .template Arg<Code>()  // pad_code
+                                                      .template Ret<Sums5>())  // out
                                    .To(LutConvHandler<kEntry>)
                                    .release();
   return handler->Call(frame);
 }
-
-using FactorArray = ffi::Buffer<ffi::S8, 3>;
-using FactorSums = ffi::BufferR1<ffi::S32>;
 
 ffi::Error FactoredHandler(ffi::ThreadPool pool, Codes5 lhs, Codes5 rhs, FactorArray u,
                            FactorArray v, FactorSums beta, FactorSums words,
@@ -71,22 +64,11 @@ ffi::Error FactoredHandler(ffi::ThreadPool pool, Codes5 lhs, Codes5 rhs, FactorA
                                       lhs_dilation, rhs_dilation, groups, &g);
       error.failure())
     return error;
-  const auto shape = u.dimensions(), of_v = v.dimensions();
-  if (shape[0] < 1 || shape[0] > kMaxFactorPlanes || shape[1] != 256 ||
-      shape[2] > kMaxPlaneTerms || of_v[0] != shape[0] || of_v[1] != 256 ||
-      of_v[2] != shape[2] || beta.dimensions()[0] != 256 ||
-      words.dimensions()[0] != shape[0])
-    return ffi::Error::InvalidArgument(
-        "axjax: cpu_factored: factors are u and v (planes, 256, capacity), beta (256,) "
-        "and words (planes,), with at most 4 planes and a capacity of at most 512");
-  if (const std::string problem = InstructionSetProblem(); !problem.empty())
-    return ffi::Error::InvalidArgument("axjax: " + problem);
-  const TableFactors factors = {static_cast<int>(shape[0]),
-                                static_cast<int>(shape[2]),
-                                u.typed_data(),
-                                v.typed_data(),
-                                beta.typed_data(),
-                                words.typed_data()};
+  TableFactors factors;
+  if (ffi::Error error = FillFactors("cpu_factored", u, v, beta, words, &factors);
+      error.failure())
+    return error;
+  if (ffi::Error error = CheckInstructionSet(); error.failure()) return error;
   XlaWorkers workers(pool);
   LutConvFactored(g, lhs.typed_data(), rhs.typed_data(), factors,
                   *pad_code.typed_data(), out->typed_data(), workers);
@@ -94,21 +76,16 @@ ffi::Error FactoredHandler(ffi::ThreadPool pool, Codes5 lhs, Codes5 rhs, FactorA
 }
 
 XLA_FFI_Error* FactoredTarget(XLA_FFI_CallFrame* frame) {
-  static const auto* handler = ffi::Ffi::Bind()
-                                   .Ctx<ffi::ThreadPool>()
-                                   .Arg<Codes5>()       // lhs
-                                   .Arg<Codes5>()       // rhs
-                                   .Arg<FactorArray>()  // u
-                                   .Arg<FactorArray>()  // v
-                                   .Arg<FactorSums>()   // beta
-                                   .Arg<FactorSums>()   // words
-                                   .Arg<Code>()         // pad_code
-                                   .Ret<Sums5>()        // out
-                                   .Attr<Triple>("window_strides")
-                                   .Attr<Triple>("padding_low")
-                                   .Attr<Triple>("lhs_dilation")
-                                   .Attr<Triple>("rhs_dilation")
-                                   .Attr<int64_t>("feature_group_count")
+  static const auto* handler = GeometryAttributes(ffi::Ffi::Bind()
+                                                      .Ctx<ffi::ThreadPool>()
+                                                      .Arg<Codes5>()       // lhs
+                                                      .Arg<Codes5>()       // rhs
+                                                      .Arg<FactorArray>()  // u
+                                                      .Arg<FactorArray>()  // v
+                                                      .Arg<FactorSums>()   // beta
+                                                      .Arg<FactorSums>()   // words
+                                                      .Arg<Code>()         // pad_code
+                                                      .Ret<Sums5>())       // out
                                    .To(FactoredHandler)
                                    .release();
   return handler->Call(frame);

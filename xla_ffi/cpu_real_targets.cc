@@ -7,10 +7,10 @@
 #include <utility>
 
 #include "cpu/corrected_sums.h"
-#include "cpu/instruction_set.h"
 #include "cpu/quantize.h"
 #include "cpu/xla_workers.h"
 #include "ffi_geometry.h"
+#include "ffi_instruction_set.h"
 
 namespace axjax {
 namespace {
@@ -19,11 +19,6 @@ namespace ffi = xla::ffi;
 
 ffi::Error Wrong(const std::string& text) {
   return ffi::Error::InvalidArgument("axjax: " + text);
-}
-
-ffi::Error CheckInstructionSet() {
-  const std::string problem = InstructionSetProblem();
-  return problem.empty() ? ffi::Error::Success() : Wrong(problem);
 }
 
 // Python has checked all of this; what is checked here keeps a handler within its
@@ -173,23 +168,19 @@ XLA_FFI_Error* QuantizeAndBackTarget(XLA_FFI_CallFrame* frame) {
 }
 
 XLA_FFI_Error* CorrectSumsTarget(XLA_FFI_CallFrame* frame) {
-  static const auto* handler = ffi::Ffi::Bind()
-                                   .Ctx<ffi::ThreadPool>()
-                                   .Arg<Sums5>()                     // sums
-                                   .Arg<Codes5>()                    // lhs
-                                   .Arg<Codes5>()                    // rhs
-                                   .Arg<ffi::BufferR0<ffi::S32>>()   // lhs_zero
-                                   .Arg<ffi::BufferR1<ffi::S32>>()   // rhs_zero
-                                   .Ret<ffi::Buffer<ffi::F32, 5>>()  // out
-                                   .Attr<Triple>("window_strides")
-                                   .Attr<Triple>("padding_low")
-                                   .Attr<Triple>("lhs_dilation")
-                                   .Attr<Triple>("rhs_dilation")
-                                   .Attr<int64_t>("feature_group_count")
-                                   .Attr<bool>("lhs_signed")
-                                   .Attr<bool>("rhs_signed")
-                                   .To(Correct)
-                                   .release();
+  static const auto* handler =
+      GeometryAttributes(ffi::Ffi::Bind()
+                             .Ctx<ffi::ThreadPool>()
+                             .Arg<Sums5>()                      // sums
+                             .Arg<Codes5>()                     // lhs
+                             .Arg<Codes5>()                     // rhs
+                             .Arg<ffi::BufferR0<ffi::S32>>()    // lhs_zero
+                             .Arg<ffi::BufferR1<ffi::S32>>()    // rhs_zero
+                             .Ret<ffi::Buffer<ffi::F32, 5>>())  // out
+          .Attr<bool>("lhs_signed")
+          .Attr<bool>("rhs_signed")
+          .To(Correct)
+          .release();
   return handler->Call(frame);
 }
 

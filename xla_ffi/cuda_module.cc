@@ -14,6 +14,7 @@
 #include "cuda/reference.h"
 #include "cuda/tensor_core.h"
 #include "cuda/texture.h"
+#include "ffi_factors.h"
 #include "ffi_geometry.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -89,26 +90,18 @@ template <typename Engine, ffi::DataType kEntry>
 XLA_FFI_Error* LutConvTarget(XLA_FFI_CallFrame* frame) {
   // Only launches on buffers that it is given: XLA may record it in a CUDA graph.
   static const auto* handler =
-      ffi::Ffi::Bind()
-          .Ctx<Stream>()
-          .Arg<Codes5>()               // lhs
-          .Arg<Codes5>()               // rhs
-          .Arg<Table2<kEntry>>()       // table
-          .template Arg<Code>()        // pad_code
-          .template Ret<Sums5>()       // out
-          .template Ret<Workspace1>()  // workspace
-          .template Attr<Triple>("window_strides")
-          .template Attr<Triple>("padding_low")
-          .template Attr<Triple>("lhs_dilation")
-          .template Attr<Triple>("rhs_dilation")
-          .template Attr<int64_t>("feature_group_count")
+      GeometryAttributes(ffi::Ffi::Bind()
+                             .Ctx<Stream>()
+                             .Arg<Codes5>()                // lhs
+                             .Arg<Codes5>()                // rhs
+                             .Arg<Table2<kEntry>>()        // table
+                             .template Arg<Code>()         // pad_code
+                             .template Ret<Sums5>()        // out
+                             .template Ret<Workspace1>())  // workspace
           .To(LutConvHandler<Engine, kEntry>, {ffi::Traits::kCmdBufferCompatible})
           .release();
   return handler->Call(frame);
 }
-
-using FactorArray = ffi::Buffer<ffi::S8, 3>;
-using FactorSums = ffi::BufferR1<ffi::S32>;
 
 ffi::Error TensorCoreHandler(cudaStream_t stream, Codes5 lhs, Codes5 rhs, FactorArray u,
                              FactorArray v, FactorSums beta, FactorSums words,
@@ -127,21 +120,10 @@ ffi::Error TensorCoreHandler(cudaStream_t stream, Codes5 lhs, Codes5 rhs, Factor
     return error;
   if (g.in_c_per_group() % 4 != 0)
     return invalid("channels of a group are whole words: a multiple of 4");
-  const auto shape = u.dimensions(), of_v = v.dimensions();
-  if (shape[0] < 1 || shape[0] > kMaxPlanes || shape[1] != 256 ||
-      shape[2] > kMaxTerms || of_v[0] != shape[0] || of_v[1] != 256 ||
-      of_v[2] != shape[2] || beta.dimensions()[0] != 256 ||
-      words.dimensions()[0] != shape[0])
-    return invalid(
-        "factors are u and v (planes, 256, capacity), beta (256,) and words (planes,), "
-        "with at most 4 planes and a capacity of at most 512");
-  TableFactors factors = {};
-  factors.planes = static_cast<int>(shape[0]);
-  factors.stride = static_cast<int>(shape[2]);
-  factors.words = words.typed_data();
-  factors.u = u.typed_data();
-  factors.v = v.typed_data();
-  factors.beta = beta.typed_data();
+  TableFactors factors;
+  if (ffi::Error error = FillFactors("cuda_tensor_core", u, v, beta, words, &factors);
+      error.failure())
+    return error;
   if (!TensorCoreTakes(g, factors))
     return invalid(
         "pixels, channels and depth are below 2**30 each, got more. Split the "
@@ -164,22 +146,17 @@ ffi::Error TensorCoreHandler(cudaStream_t stream, Codes5 lhs, Codes5 rhs, Factor
 
 XLA_FFI_Error* TensorCoreTarget(XLA_FFI_CallFrame* frame) {
   static const auto* handler =
-      ffi::Ffi::Bind()
-          .Ctx<Stream>()
-          .Arg<Codes5>()       // lhs
-          .Arg<Codes5>()       // rhs
-          .Arg<FactorArray>()  // u
-          .Arg<FactorArray>()  // v
-          .Arg<FactorSums>()   // beta
-          .Arg<FactorSums>()   // words
-          .Arg<Code>()         // pad_code
-          .Ret<Sums5>()        // out
-          .Ret<Workspace1>()   // workspace
-          .Attr<Triple>("window_strides")
-          .Attr<Triple>("padding_low")
-          .Attr<Triple>("lhs_dilation")
-          .Attr<Triple>("rhs_dilation")
-          .Attr<int64_t>("feature_group_count")
+      GeometryAttributes(ffi::Ffi::Bind()
+                             .Ctx<Stream>()
+                             .Arg<Codes5>()       // lhs
+                             .Arg<Codes5>()       // rhs
+                             .Arg<FactorArray>()  // u
+                             .Arg<FactorArray>()  // v
+                             .Arg<FactorSums>()   // beta
+                             .Arg<FactorSums>()   // words
+                             .Arg<Code>()         // pad_code
+                             .Ret<Sums5>()        // out
+                             .Ret<Workspace1>())  // workspace
           .To(TensorCoreHandler, {ffi::Traits::kCmdBufferCompatible})
           .release();
   return handler->Call(frame);

@@ -3,6 +3,7 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "conv_geometry.h"
 #include "xla/ffi/api/ffi.h"
@@ -52,6 +53,17 @@ inline xla::ffi::Error FillGeometry(const Codes5& lhs, const Codes5& rhs,
     g->kernel_dilation[d] = rhs_dilation[d];
   }
   return xla::ffi::Error::Success();
+}
+
+// Binds the attributes that FillGeometry takes, in its order, after the results.
+template <typename Binding>
+auto GeometryAttributes(Binding binding) {
+  return std::move(binding)
+      .template Attr<Triple>("window_strides")
+      .template Attr<Triple>("padding_low")
+      .template Attr<Triple>("lhs_dilation")
+      .template Attr<Triple>("rhs_dilation")
+      .template Attr<int64_t>("feature_group_count");
 }
 
 inline xla::ffi::Error CheckTable(xla::ffi::Span<const int64_t> shape) {

@@ -69,6 +69,28 @@ inline ConvGeometry RandomGeometry(Random& random) {
   return g;
 }
 
+// A convolution of one group without dilation, padded alike on both sides.
+inline ConvGeometry PaddedConv(int64_t batch, const std::vector<int64_t>& in,
+                               int64_t in_c, const std::vector<int64_t>& kernel,
+                               int64_t out_c, const std::vector<int64_t>& pad,
+                               int64_t stride = 1) {
+  ConvGeometry g;
+  g.batch = batch;
+  g.in_c = in_c;
+  g.out_c = out_c;
+  g.groups = 1;
+  for (int d = 0; d < 3; ++d) {
+    const bool used = d > 0;  // two dimensions
+    g.in[d] = used ? in[d - 1] : 1;
+    g.kernel[d] = used ? kernel[d - 1] : 1;
+    g.pad_low[d] = used ? pad[d - 1] : 0;
+    g.stride[d] = used && g.kernel[d] > 1 ? stride : 1;
+    g.in_dilation[d] = g.kernel_dilation[d] = 1;
+    g.out[d] = (g.in[d] + 2 * g.pad_low[d] - g.kernel[d]) / g.stride[d] + 1;
+  }
+  return g;
+}
+
 inline std::vector<uint8_t> RandomCodes(Random& random, int64_t count) {
   std::vector<uint8_t> codes(count);
   // Full range, or a part of it: kernels leave out rows of codes that do not occur.

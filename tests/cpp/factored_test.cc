@@ -45,7 +45,7 @@ struct RandomFactors {
   }
 
   TableFactors view() const {
-    return {planes, stride, u.data(), v.data(), beta.data(), words.data()};
+    return {planes, stride, u.data(), v.data(), words.data(), beta.data()};
   }
 
   // By the definition, term after term.
@@ -114,77 +114,17 @@ int Check(const ConvGeometry& g, Random& random, Workers& workers) {
 std::vector<ConvGeometry> LargeGeometries() {
   return {
       // several blocks of rows, and several segments of the depth
-      {1,
-       {1, 97, 101},
-       70,
-       {1, 3, 3},
-       {1, 97, 101},
-       20,
-       {1, 1, 1},
-       {0, 1, 1},
-       {1, 1, 1},
-       {1, 1, 1},
-       1},
+      PaddedConv(1, {97, 101}, 70, {3, 3}, 20, {1, 1}),
       // a depth of many segments
-      {1,
-       {1, 4, 4},
-       260,
-       {1, 3, 3},
-       {1, 2, 2},
-       70,
-       {1, 1, 1},
-       {0, 0, 0},
-       {1, 1, 1},
-       {1, 1, 1},
-       1},
+      PaddedConv(1, {4, 4}, 260, {3, 3}, 70, {0, 0}),
       // blocks of several images
-      {40,
-       {1, 7, 7},
-       33,
-       {1, 3, 3},
-       {1, 7, 7},
-       50,
-       {1, 1, 1},
-       {0, 1, 1},
-       {1, 1, 1},
-       {1, 1, 1},
-       1},
+      PaddedConv(40, {7, 7}, 33, {3, 3}, 50, {1, 1}),
       // parts of rows
-      {1,
-       {1, 1, 9001},
-       40,
-       {1, 1, 5},
-       {1, 1, 4501},
-       17,
-       {1, 1, 2},
-       {0, 0, 2},
-       {1, 1, 1},
-       {1, 1, 1},
-       1},
+      PaddedConv(1, {1, 9001}, 40, {1, 5}, 17, {0, 2}, 2),
       // a window that no cache holds
-      {1,
-       {1, 90, 90},
-       80,
-       {1, 80, 80},
-       {1, 11, 11},
-       3,
-       {1, 1, 1},
-       {0, 0, 0},
-       {1, 1, 1},
-       {1, 1, 1},
-       1},
+      PaddedConv(1, {90, 90}, 80, {80, 80}, 3, {0, 0}),
       // one pixel, many outputs
-      {1,
-       {1, 1, 1},
-       700,
-       {1, 1, 1},
-       {1, 1, 1},
-       900,
-       {1, 1, 1},
-       {0, 0, 0},
-       {1, 1, 1},
-       {1, 1, 1},
-       1},
+      PaddedConv(1, {1, 1}, 700, {1, 1}, 900, {0, 0}),
   };
 }
 

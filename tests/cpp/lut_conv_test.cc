@@ -70,9 +70,7 @@ int Check(Random& random, Workers& workers) {
 int CheckLarge(Random& random, Workers& workers) {
   int wrong = 0;
   for (int64_t depth_c : {3, 16, 40}) {
-    ConvGeometry g = {1,  {1, 97, 101}, depth_c,   {1, 3, 3}, {1, 97, 101},
-                      20, {1, 1, 1},    {0, 1, 1}, {1, 1, 1}, {1, 1, 1},
-                      1};
+    const ConvGeometry g = PaddedConv(1, {97, 101}, depth_c, {3, 3}, 20, {1, 1});
     const auto lhs = RandomCodes(random, 97 * 101 * depth_c),
                rhs = RandomCodes(random, g.depth() * g.out_c);
     const auto table = RandomTable<int16_t>(random);

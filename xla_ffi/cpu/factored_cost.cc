@@ -4,12 +4,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cpu/ceil_div.h"
 #include "cpu/factored_kernels.h"
 
 namespace axjax {
 namespace {
-
-double CeilDiv(int64_t a, int64_t b) { return static_cast<double>((a + b - 1) / b); }
 
 // Costs in nanoseconds, measured on one core at 4 GHz; only their ratios matter.
 struct Costs {

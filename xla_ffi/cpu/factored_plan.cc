@@ -3,12 +3,11 @@
 
 #include <algorithm>
 
+#include "cpu/ceil_div.h"
 #include "cpu/factored_kernels.h"
 
 namespace axjax {
 namespace {
-
-int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Steps of a segment: the weights of 64 outputs then take 640 KB of the second-level
 // cache.

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "cpu/ceil_div.h"
 #include "cpu/factored_codes.h"
 #include "cpu/factored_kernels.h"
 #include "cpu/factored_plan.h"
@@ -14,8 +15,6 @@
 
 namespace axjax {
 namespace {
-
-int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Of ThreadScratch: lines of codes, and sums where a depth has several segments.
 constexpr int64_t kLinesBytes = 768 << 10;

@@ -1,25 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// A table as a sum of products of int8 vectors, and the part of it that counts.
+// The terms of a factored table that count.
 #pragma once
 #include <cstdint>
 #include <memory>
 #include <vector>
 
+#include "table_factors.h"
+
 namespace axjax {
-
-constexpr int kMaxFactorPlanes = 4;  // a fifth would be shifted out of 32 bits
-constexpr int kMaxPlaneTerms = 512;
-
-// table[x, w] = beta[w] + sum_d 256^d * sum_r u[d, x, r] * v[d, w, r], modulo 2^32, as
-// axjax.PackedFactors has it: (1) of docs/factorization.md.
-struct TableFactors {
-  int planes;            // 1 to kMaxFactorPlanes
-  int stride;            // terms of a plane that there is room for
-  const int8_t* u;       // (planes, 256, stride), rows are activation codes
-  const int8_t* v;       // (planes, 256, stride), rows are weight codes
-  const int32_t* beta;   // (256,)
-  const int32_t* words;  // (planes,), groups of four terms that a plane has
-};
 
 // The terms of a plane, a table of 256 bytes each.
 struct PlaneTerms {

@@ -6,14 +6,13 @@
 #include <memory>
 #include <type_traits>
 
+#include "cpu/ceil_div.h"
 #include "cpu/instruction_set.h"
 #include "cpu/scratch.h"
 #include "cpu/table_columns.h"
 
 namespace axjax {
 namespace {
-
-int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 template <typename Entry>
 constexpr EntryKind Kind() {

@@ -152,8 +152,8 @@ void Run(const ConvForm* form, const ConvGeometry& g, const uint8_t* lhs,
     case ConvForm::kDirect:
       return SumDirect(g, pixel_codes, rhs, table, out, workers);
     case ConvForm::kPermuted:
-      if (PlanPermuted(g, pixel_codes).possible)
-        return SumPermutedColumns(g, pixel_codes, rhs, table, out, workers);
+      if (const PermutedPlan plan = PlanPermuted(g, pixel_codes); plan.possible)
+        return SumPermutedColumns(plan, g, pixel_codes, rhs, table, out, workers);
       [[fallthrough]];
     case ConvForm::kColumns:
       return SumColumns(g, pixel_codes, rhs, table, out, workers);

@@ -4,13 +4,12 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cpu/ceil_div.h"
 #include "cpu/instruction_set.h"
 #include "cpu/transpose16.h"
 
 namespace axjax {
 namespace {
-
-int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Jobs for work of `bytes` bytes on `items` items: no more than pay for waking threads.
 int64_t Jobs(int64_t items, int64_t bytes, const Workers& workers) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "cpu/ceil_div.h"
 #include "cpu/instruction_set.h"
 #include "cpu/scratch.h"
 #include "cpu/table_columns.h"
@@ -13,8 +14,6 @@
 
 namespace axjax {
 namespace {
-
-int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Output channels of a job: a line of them for each pixel.
 constexpr int kChannels = 16;
@@ -330,15 +329,15 @@ PermutedPlan PlanPermuted(const ConvGeometry& g, const PixelCodes& pixels) {
 }
 
 template <typename Entry>
-void SumPermutedColumns(const ConvGeometry& g, const PixelCodes& pixels,
-                        const uint8_t* rhs, const Entry* table, int32_t* out,
-                        Workers& workers) {
+void SumPermutedColumns(const PermutedPlan& plan, const ConvGeometry& g,
+                        const PixelCodes& pixels, const uint8_t* rhs,
+                        const Entry* table, int32_t* out, Workers& workers) {
   const TableColumns columns =
       MakeColumns(table, LaneOperand::kOutputs, pixels.range(), nullptr);
   const BytePlanes planes(columns);
   const LaneOrder order(g, pixels);
   const int64_t rows = Rows(g), channel_jobs = CeilDiv(g.out_c, kChannels);
-  int64_t row_jobs = CeilDiv(rows, PlanPermuted(g, pixels).job_rows);
+  int64_t row_jobs = CeilDiv(rows, plan.job_rows);
   // More, if threads had nothing to do otherwise; but no job of less than this.
   constexpr int64_t kLeastLanes = 1024;
   while (channel_jobs * row_jobs % workers.threads() != 0 &&
@@ -354,11 +353,14 @@ void SumPermutedColumns(const ConvGeometry& g, const PixelCodes& pixels,
   });
 }
 
-template void SumPermutedColumns(const ConvGeometry&, const PixelCodes&, const uint8_t*,
-                                 const uint16_t*, int32_t*, Workers&);
-template void SumPermutedColumns(const ConvGeometry&, const PixelCodes&, const uint8_t*,
-                                 const int16_t*, int32_t*, Workers&);
-template void SumPermutedColumns(const ConvGeometry&, const PixelCodes&, const uint8_t*,
-                                 const int32_t*, int32_t*, Workers&);
+template void SumPermutedColumns(const PermutedPlan&, const ConvGeometry&,
+                                 const PixelCodes&, const uint8_t*, const uint16_t*,
+                                 int32_t*, Workers&);
+template void SumPermutedColumns(const PermutedPlan&, const ConvGeometry&,
+                                 const PixelCodes&, const uint8_t*, const int16_t*,
+                                 int32_t*, Workers&);
+template void SumPermutedColumns(const PermutedPlan&, const ConvGeometry&,
+                                 const PixelCodes&, const uint8_t*, const int32_t*,
+                                 int32_t*, Workers&);
 
 }  // namespace axjax

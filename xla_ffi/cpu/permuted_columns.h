@@ -24,10 +24,10 @@ struct PermutedPlan {
 };
 PermutedPlan PlanPermuted(const ConvGeometry& geometry, const PixelCodes& pixels);
 
-// Only where PlanPermuted finds it possible.
+// By a plan that is possible.
 template <typename Entry>
-void SumPermutedColumns(const ConvGeometry& geometry, const PixelCodes& pixels,
-                        const uint8_t* rhs, const Entry* table, int32_t* out,
-                        Workers& workers);
+void SumPermutedColumns(const PermutedPlan& plan, const ConvGeometry& geometry,
+                        const PixelCodes& pixels, const uint8_t* rhs,
+                        const Entry* table, int32_t* out, Workers& workers);
 
 }  // namespace axjax

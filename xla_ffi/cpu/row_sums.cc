@@ -5,13 +5,12 @@
 #include <cstring>
 #include <vector>
 
+#include "cpu/ceil_div.h"
 #include "cpu/instruction_set.h"
 #include "cpu/scratch.h"
 
 namespace axjax {
 namespace {
-
-int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Walkers of a job: four images of 56 x 56 pixels. More would pay better for expanding,
 // but their accumulators share the second-level cache with the table block.

@@ -5,13 +5,12 @@
 #include <cstring>
 #include <vector>
 
+#include "cpu/ceil_div.h"
 #include "cpu/instruction_set.h"
 #include "cpu/scratch.h"
 
 namespace axjax {
 namespace {
-
-int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // A segment of lanes is at most 7 lines of 16-bit entries, what AVX-512 registers hold.
 constexpr int kSegmentLines = 7;

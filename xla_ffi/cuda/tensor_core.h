@@ -15,23 +15,9 @@
 #include <cstdint>
 
 #include "conv_geometry.h"
+#include "table_factors.h"
 
 namespace axjax {
-
-constexpr int kMaxPlanes = 4;  // more would be shifted out of 32 bits
-constexpr int kMaxTerms = 512;
-
-// A table as a sum of products of int8 vectors. Arrays are in device memory. How many
-// terms there are is read there: one recorded launch serves tables of any number.
-struct TableFactors {
-  int planes;       // 1 to kMaxPlanes
-  int stride;       // terms of a plane that there is room for, multiple of 4
-  const int8_t* u;  // (planes, 256, stride), rows are activation codes
-  const int8_t* v;  // (planes, 256, stride), rows are weight codes
-  const int32_t*
-      words;            // (planes,), groups of 4 terms; what lies beyond counts nothing
-  const int32_t* beta;  // (256,), added to M[x, w] for every x, or nullptr
-};
 
 // Operands of one convolution, all in device memory.
 struct TensorCoreBuffers {
