@@ -20,8 +20,8 @@ _primitive = Primitive("axjax_by_platform")
 _primitive.multiple_results = True
 
 _DEFAULT = "default"
-_NATIVE = ("cpu", "cuda")
-"""Platforms that have functions of their own somewhere in axjax, as XLA calls them."""
+_PLATFORMS = ("cpu", "cuda", "tpu")
+"""Those that have functions of their own somewhere in axjax, as XLA calls them."""
 
 
 def by_platform(
@@ -34,7 +34,7 @@ def by_platform(
     Args:
         operands: pytrees of arrays.
         default: for all platforms that have none of their own.
-        functions: by the platform's name, "cpu" or "cuda". All return the same type.
+        functions: by the platform's name, "cpu", "cuda" or "tpu". All return the same type.
     """
     leaves, structure = jax.tree.flatten(operands)
     every = {_DEFAULT: default, **functions}
@@ -84,5 +84,5 @@ def _lower(platform: str) -> Callable[..., Any]:
 
 
 mlir.register_lowering(_primitive, _lower(_DEFAULT))
-for _platform in _NATIVE:
+for _platform in _PLATFORMS:
     mlir.register_lowering(_primitive, _lower(_platform), platform=_platform)

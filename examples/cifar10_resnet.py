@@ -257,10 +257,10 @@ def read_data(options: argparse.Namespace) -> Cifar10:
 def read_parameters(options: argparse.Namespace, data: Cifar10) -> tuple[Any, Ranges]:
     """Variables and activation ranges: the file's own, or calibrated now."""
     ranges = None
-    path = options.parameters
-    if path is None and options.data != "digits":
-        path = PARAMETERS / f"resnet{options.depth}.npz"
-    if options.parameters is not None or (path is not None and path.is_file()):
+    path, ours = options.parameters, PARAMETERS / f"resnet{options.depth}.npz"
+    if path is None and options.data != "digits" and ours.is_file():
+        path = ours
+    if path is not None:
         options.depth, variables, ranges = load_parameters(path)
         variables = jax.device_put(variables)
     elif options.data == "synthetic":
@@ -269,9 +269,9 @@ def read_parameters(options: argparse.Namespace, data: Cifar10) -> tuple[Any, Ra
         variables = jax.jit(ResNet(options.depth).init)(jax.random.key(options.seed), image)
     else:
         raise ValueError(
-            "cifar10_resnet: a network has to be trained, as those of depths 8 and 20 here "
-            f"are, got depth={options.depth}. Pass --parameters FILE, which the command train "
-            "writes."
+            "cifar10_resnet: a network has to be trained, as those of depths 8 and 20 here are "
+            f"for CIFAR-10, got depth={options.depth}. Pass --parameters FILE, which the "
+            "command train writes."
         )
     return variables, calibrate(variables, data, options) if ranges is None else ranges
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The factored CPU engine: every shape, every instruction set, any number of terms."""
+"""The factored CPU engine: every layout, every instruction set, any number of terms."""
 
 import math
 
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conv_cases import CASES, PLANE_TERMS, random_codes, random_factored
+from conv_cases import PLANE_TERMS, random_codes, random_factored
 
 import axjax
 from axjax import _cpu, lut_conv
@@ -37,19 +37,6 @@ def sizes(lhs_shape, rhs_shape, options, terms):
         groups=groups,
         terms=terms,
     )
-
-
-@pytest.mark.parametrize("plane_terms", PLANE_TERMS)
-@pytest.mark.parametrize("name", CASES)
-def test_sums_equal_reference_for_random_factors(rng, name, plane_terms):
-    multiplier = random_factored(rng, plane_terms)
-    lhs, rhs = random_codes(rng, CASES[name].lhs), random_codes(rng, CASES[name].rhs)
-    pad_code = int(rng.integers(256))
-    out, expected = (
-        lut_conv(lhs, rhs, multiplier, pad_code=pad_code, engine=engine, **CASES[name].options)
-        for engine in ("cpu_factored", "reference")
-    )
-    np.testing.assert_array_equal(out, expected)
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

@@ -15,13 +15,14 @@ from axjax.engines import _cost, xla_factored
 
 @pytest.mark.parametrize("plane_terms", PLANE_TERMS)
 @pytest.mark.parametrize("name", CASES)
-def test_xla_factored_equals_reference_for_random_factors(rng, name, plane_terms):
+@pytest.mark.parametrize("engine", ["xla_factored", "cpu_factored"])
+def test_engines_equal_reference_for_random_factors(rng, engine, name, plane_terms):
     multiplier = random_factored(rng, plane_terms)
     lhs, rhs = random_codes(rng, CASES[name].lhs), random_codes(rng, CASES[name].rhs)
     pad_code = int(rng.integers(256))
     out, expected = (
-        lut_conv(lhs, rhs, multiplier, pad_code=pad_code, engine=engine, **CASES[name].options)
-        for engine in ("xla_factored", "reference")
+        lut_conv(lhs, rhs, multiplier, pad_code=pad_code, engine=e, **CASES[name].options)
+        for e in (engine, "reference")
     )
     np.testing.assert_array_equal(out, expected)
 

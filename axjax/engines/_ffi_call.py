@@ -9,6 +9,7 @@ import numpy as np
 
 from axjax._geometry import ConvGeometry
 from axjax._manual_axes import result_type
+from axjax.factorization import PackedFactors
 
 _ENTRY_NAMES = {"uint16": "u16", "int16": "s16", "int32": "s32"}
 
@@ -40,6 +41,12 @@ def attributes(geometry: ConvGeometry) -> dict[str, np.ndarray | int]:
         "rhs_dilation": triple(geometry.rhs_dilation),
         "feature_group_count": int(geometry.feature_group_count),
     }
+
+
+def factor_operands(factors: PackedFactors) -> tuple[jax.Array, ...]:
+    """The factors as the native handlers take them: u, v, beta and words."""
+    arrays = factors.u, factors.v, factors.beta, factors.words
+    return tuple(map(jnp.asarray, arrays))
 
 
 _TEXTURE_ALIGNMENT = 512

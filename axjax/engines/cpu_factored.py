@@ -8,10 +8,9 @@ how many terms there are, and multiplies the table out for engine `cpu` where th
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 
 from axjax._geometry import ConvGeometry
-from axjax.engines._ffi_call import attributes, out_type
+from axjax.engines._ffi_call import attributes, factor_operands, out_type
 from axjax.factorization import PackedFactors
 
 
@@ -24,5 +23,4 @@ def lut_conv(
 ) -> jax.Array:
     """As `axjax._reference.lut_conv`, with the table's factors in its place."""
     call = jax.ffi.ffi_call("axjax_lut_conv_cpu_factored", out_type(lhs, rhs, geometry))
-    u, v, beta, words = map(jnp.asarray, (factors.u, factors.v, factors.beta, factors.words))
-    return call(lhs, rhs, u, v, beta, words, pad_code, **attributes(geometry))
+    return call(lhs, rhs, *factor_operands(factors), pad_code, **attributes(geometry))

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from axjax import _ffi
 from axjax._geometry import SPATIAL, ConvGeometry
 from axjax._manual_axes import result_type
-from axjax.engines._ffi_call import attributes, out_type
+from axjax.engines._ffi_call import attributes, factor_operands, out_type
 from axjax.factorization import PackedFactors
 
 
@@ -41,8 +41,7 @@ def lut_conv(
     call = jax.ffi.ffi_call(
         "axjax_lut_conv_cuda_tensor_core", (out_type(lhs, rhs, geometry), workspace)
     )
-    u, v, beta, words = map(jnp.asarray, (factors.u, factors.v, factors.beta, factors.words))
-    return call(lhs, rhs, u, v, beta, words, pad_code, **attributes(geometry))[0]
+    return call(lhs, rhs, *factor_operands(factors), pad_code, **attributes(geometry))[0]
 
 
 def _whole_words(lhs: jax.Array, groups: int) -> jax.Array:

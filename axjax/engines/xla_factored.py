@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from axjax._by_platform import by_platform
 from axjax._geometry import SPATIAL, ConvGeometry
 from axjax.engines._taps import Taps
 from axjax.factorization import WORD, PackedFactors
@@ -46,7 +47,7 @@ def lut_conv(
         functools.partial(lut_conv_by, geometry=geometry, dtype=dtype)
         for dtype in (jnp.int8, jnp.float32)
     )
-    return lax.platform_dependent(lhs, rhs, factors, pad_code, tpu=as_int8, default=as_float32)
+    return by_platform(lhs, rhs, factors, pad_code, tpu=as_int8, default=as_float32)
 
 
 def lut_conv_by(
