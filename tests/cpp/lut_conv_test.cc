@@ -90,6 +90,52 @@ int CheckLarge(Random& random, Workers& workers) {
   return wrong;
 }
 
+// Entries whose sums are hardest to keep in 16-bit accumulators: all of them, or all
+// but those of zero codes, as large as can be, or such that each mean is rounded up, or
+// each run rounded down; in depths about the multiples of what accumulators hold.
+int CheckExtremes(Random& random, Workers& workers) {
+  const uint16_t levels[] = {0,    1,    2,    3,     31,    63,    64,    1023,
+                             1024, 1025, 2047, 32767, 32768, 65533, 65534, 65535};
+  constexpr int kLevels = sizeof(levels) / sizeof(levels[0]);
+  std::vector<uint16_t> table(65536);
+  for (int x = 0; x < 256; ++x)
+    for (int w = 0; w < 256; ++w)
+      table[256 * x + w] = (x ^ w) < kLevels ? levels[x ^ w] : Pick(random, 0, 65535);
+  int wrong = 0;
+  for (int i = 0; i < 200; ++i) {
+    const int64_t deep = Pick(random, 1, 3) * 992 + Pick(random, -40, 40);
+    // Blocks of whole runs of 16, of one to five runs, and of single codes.
+    const int64_t taps = Pick(random, 1, 3);
+    const int64_t channels = Pick(random, 0, 2) ? deep / taps : Pick(random, 1, 70);
+    ConvGeometry g = PaddedConv(1, {2, taps == 1 ? 1 : 40}, channels, {1, taps},
+                                Pick(random, 1, 3), {0, 0});
+    if (taps == 1) g.batch = Pick(random, 1, 3);
+    std::vector<uint8_t> lhs(g.batch * g.in[1] * g.in[2] * g.in_c),
+        rhs(g.depth() * g.out_c);
+    const uint8_t level = static_cast<uint8_t>(Pick(random, 1, kLevels - 1));
+    const bool mixed = Pick(random, 0, 1);
+    for (uint8_t& x : lhs) x = mixed && Pick(random, 0, 1) ? 0 : level;
+    const int64_t size = g.pixels() * g.out_c;
+    std::vector<int32_t> expected(size), sums(size);
+    LutConvReference(g, lhs.data(), rhs.data(), table.data(), 0, expected.data(),
+                     workers);
+    for (InstructionSet set : AvailableInstructionSets()) {
+      SetInstructionSet(set);
+      for (ConvForm form : kForms) {
+        LutConvInForm(form, g, lhs.data(), rhs.data(), table.data(), 0, sums.data(),
+                      workers);
+        if (sums != expected) {
+          std::printf("%s, %s: wrong sums of entries %d for %s\n",
+                      kFormNames[static_cast<int>(form)], Name(set), levels[level],
+                      Describe(g).c_str());
+          ++wrong;
+        }
+      }
+    }
+  }
+  return wrong;
+}
+
 }  // namespace
 }  // namespace axjax
 
@@ -113,6 +159,7 @@ int main(int argc, char** argv) {
     }
   }
   Random random(seed);
+  wrong += CheckExtremes(random, workers);
   std::vector<InstructionSet> sets = AvailableInstructionSets();
   if (cases < 100) sets = {sets.back()};  // in a short run
   for (InstructionSet set : sets) {

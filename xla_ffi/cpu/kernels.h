@@ -28,22 +28,31 @@ constexpr int kMaxRowBytes = 64;
 constexpr int RowBytes(int width) { return 16 << width; }
 constexpr int kMaxLanes = 32;
 
-// How lanes become 32-bit sums. 32-bit lanes are just added. 16-bit lanes hold unsigned
-// numbers, two to a 32-bit word; `all` adds whole words, `odd` adds their upper halves,
-// so that the sum of the lower halves is all - (odd << 16), modulo 2^32. Where the sum
-// of two or four rows fits 16 bits, that many are added before the halves are split.
-enum LaneMode { kWide, kSplitEach, kSplitPairs, kSplitFours, kLaneModes };
-constexpr int RowsPerSplit(int mode) { return mode == kWide ? 4 : 1 << (mode - 1); }
+// How many rows are added in lanes of 16 bits, which hold their sum, before it is
+// widened to 32 bits. Lanes that are 32 bits wide are just added.
+enum LaneMode { kWide, kSingles, kPairs, kFours, kLaneModes };
+constexpr int RowsTogether(int mode) { return mode == kWide ? 4 : 1 << (mode - 1); }
 
-// Where Kernels::signed_halves, sums of rows are read as signed: kSignedBias less than
-// the unsigned sums. In the modes kSplitEach and kSplitPairs of `rows`, these are the
-// odd lanes only, and the bias is taken from one row of each sum when it is expanded.
-constexpr uint32_t kSignedBias = 1 << 15;
-constexpr bool HasSignedRow(int mode, int position) {
-  return mode == kSplitEach || (mode == kSplitPairs && position % 2 == 0);
+// Sums of 16-bit lanes are kept in two accumulators of 16 bits: `low` has them modulo
+// 2^16, `high` in units of 2^kHighShift, rounded. The rows of a block are cut into runs
+// of 16, 8, 4, 2 and 1, and a run adds to `high` the upper bits of its mean, which is
+// made of means of two: no carry is ever lost, and a row costs two instructions.
+//
+// Of n rows in r runs, `high` is too small by at most r units, and too large by at most
+// 2n: a mean of two is rounded up. So the exact sum is known as long as
+// 2n + r * 2^kHighShift < 2^16 and n < 2^kHighShift; kMaxRuns runs, of up to 16 rows
+// each, stay below both.
+constexpr int kHighShift = 10;
+constexpr int kMaxRuns = 62;
+constexpr int kMaxRun = 16;
+constexpr uint32_t kMaxTooHigh = 2 * kMaxRuns * kMaxRun;
+static_assert(kMaxTooHigh + (kMaxRuns << kHighShift) < 1 << 16, "sums are exact");
+static_assert(kMaxRuns * kMaxRun < 1 << kHighShift, "`high` does not overflow");
+constexpr int Runs(int depth) {
+  return depth / 16 + depth / 8 % 2 + depth / 4 % 2 + depth / 2 % 2 + depth % 2;
 }
 
-// 32-bit accumulators per walker: `all` for each word of a row, then `odd`.
+// 32-bit words of the accumulators per walker.
 constexpr int Accumulators(int mode, int row_bytes) {
   return mode == kWide ? row_bytes / 4 : row_bytes / 2;
 }
@@ -54,17 +63,20 @@ struct RowsArgs {
   const int64_t* walker_offsets;  // bytes from `codes`, one per walker
   const int64_t* depth_offsets;   // bytes, one per depth position
   int64_t walkers;
-  int depth;   // positions, up to kBlockDepth
+  int depth;   // positions, up to kMaxBlockDepth
   bool first;  // the accumulators start from zero
   uint32_t* accumulators;
 };
 
 // For lanes that are consecutive positions (shared_taps.h): each walker adds, for each
 // depth position k, `vectors` vectors at tables[k] + codes[k][walker] * row_bytes,
-// which need no alignment. Accumulators of a walker: `all` of each vector, then `odd`;
-// but where signed_halves, sums of the even lanes, then of the odd lanes, each of them
-// kSignedBias too small for every RowsPerSplit rows: then the bias is taken in equal
-// parts from all rows.
+// which need no alignment. Registers do not suffice for means here: two 16-bit lanes
+// are a 32-bit word, the accumulators of a walker are `all`, which adds the words of
+// each vector, and `odd`, which adds their upper halves, so that the sum of the lower
+// halves is all - (odd << 16), modulo 2^32. But where Kernels::signed_halves, they are
+// sums of the even lanes, then of the odd lanes, read as signed: kSignedBias too small
+// for every RowsTogether rows. The bias is taken in equal parts from all rows.
+constexpr uint32_t kSignedBias = 1 << 15;
 constexpr int kMaxShiftVectors = 7;
 struct ShiftedRowsArgs {
   const char* const* tables;
@@ -83,6 +95,7 @@ struct FinishArgs {
   const uint32_t* lane_bias;    // kMaxLanes
   const uint32_t* walker_bias;  // one per walker, or null
   int lanes;
+  bool add;            // to what `out` holds
   int32_t* out;        // of the first walker and lane
   int64_t out_stride;  // elements from walker to walker
 };

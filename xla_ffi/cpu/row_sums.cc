@@ -25,7 +25,7 @@ static_assert(kMaxBlockDepth <= kResidentDepth, "a block fits");
 constexpr size_t kTableBytes = size_t{kResidentDepth} * kRowStride * kMaxRowBytes;
 constexpr size_t kOffsetBytes = kMaxWalkers * sizeof(int64_t);
 constexpr size_t kAccumulatorBytes =
-    kMaxWalkers * Accumulators(kSplitEach, kMaxRowBytes) * sizeof(uint32_t);
+    kMaxWalkers * Accumulators(kSingles, kMaxRowBytes) * sizeof(uint32_t);
 static_assert(kTableBytes + kOffsetBytes + kAccumulatorBytes <= kScratchBytes,
               "a job works in one thread's scratch memory");
 static_assert((kTableBytes + kOffsetBytes) % 64 == 0, "accumulators are aligned");
@@ -35,13 +35,33 @@ struct DepthBlock {
   int64_t first;
   int depth;
   bool consecutive;  // their codes are consecutive bytes
+  // The first and the last block of those whose sums accumulators hold exactly.
+  bool starts = false;
+  bool ends = false;
 };
+
+// Says where sums are written and accumulators start again: 32-bit lanes hold any sum.
+void MarkSegments(bool wide, std::vector<DepthBlock>* blocks) {
+  static_assert(kResidentDepth <= kMaxRuns, "a depth of one segment");
+  blocks->front().starts = true;
+  int runs = 0;
+  for (size_t b = 0; b < blocks->size(); ++b) {
+    DepthBlock& block = (*blocks)[b];
+    runs += Runs(block.depth);
+    if (runs > kMaxRuns && !wide) {
+      (*blocks)[b - 1].ends = true;
+      block.starts = true;
+      runs = Runs(block.depth);
+    }
+  }
+  blocks->back().ends = true;
+}
 
 // Cuts the depth into blocks. Codes that are consecutive bytes need no table of
 // offsets, which is worth up to 8 % of the time; short runs are put together all the
 // same, since every block goes over all accumulators, unless these stay in the
 // first-level cache.
-std::vector<DepthBlock> CutDepth(const int64_t* offsets, int64_t depth) {
+std::vector<DepthBlock> CutDepth(const int64_t* offsets, int64_t depth, bool wide) {
   constexpr int kShortRun = 9;
   std::vector<DepthBlock> blocks;
   for (int64_t k = 0; k < depth;) {
@@ -63,6 +83,7 @@ std::vector<DepthBlock> CutDepth(const int64_t* offsets, int64_t depth) {
       blocks.push_back({k, static_cast<int>(run), false});
     k += run;
   }
+  MarkSegments(wide, &blocks);
   return blocks;
 }
 
@@ -112,21 +133,24 @@ class JobRunner {
         const int64_t count = std::min(kResidentWalkers, job_.walkers - p);
         for (size_t b = 0; b < blocks.size(); ++b)
           AddRows(blocks[b], modes[b], TableOf(blocks[b].first), p, count, 0);
-        Finish(p, count, 0);
+        Finish(p, count, 0, false);
       }
     } else {
+      bool written = false;
       for (const DepthBlock& block : blocks) {
         const int mode = Expand(block, table_);
-        if (&block != &blocks.back()) {
+        if (!block.ends) {
           AddRows(block, mode, table_, 0, job_.walkers, 0);
           continue;
         }
-        // The last sums are written while they are in the first-level cache.
+        // Sums are written while they are in the first-level cache.
         for (int64_t p = 0; p < job_.walkers; p += kResidentWalkers) {
           const int64_t count = std::min(kResidentWalkers, job_.walkers - p);
           AddRows(block, mode, table_, p, count, p);
-          Finish(p, count, p);
+          Finish(p, count, p, written);
         }
+        written = true;
+        std::fill(lane_bias_, lane_bias_ + kMaxLanes, 0);
       }
     }
   }
@@ -161,14 +185,9 @@ class JobRunner {
         lane_columns[l] = lane < job_.lanes ? columns.Column(codes[j][lane])
                                             : static_cast<const void*>(zeros);
       }
-      uint32_t less = 0;
-      if (kernels_.signed_halves && HasSignedRow(mode, j)) {
-        less = kSignedBias << 16;
-        for (int l = words; l < row_lanes; ++l) lane_bias_[l] += kSignedBias;
-      }
       const CodeRange range = problem_.walkers.range(job_.group, block.first + j);
       kernels_.expand[columns.wide][width_](
-          lane_columns, range.low / 8 * 8, range.high / 8 * 8 + 8, less, row_bytes,
+          lane_columns, range.low / 8 * 8, range.high / 8 * 8 + 8, 0, row_bytes,
           table + static_cast<int64_t>(j) * kRowStride * row_bytes);
     }
     return mode;
@@ -177,8 +196,8 @@ class JobRunner {
   // The mode that adds most rows together of a block whose columns have these spans.
   int Mode(const uint32_t* spans) const {
     if (problem_.columns.wide) return kWide;
-    for (int mode = kSplitFours; mode > kSplitEach; --mode) {
-      const int together = RowsPerSplit(mode);
+    for (int mode = kFours; mode > kSingles; --mode) {
+      const int together = RowsTogether(mode);
       bool fits = true;
       for (int j = 0; j < kMaxBlockDepth; j += together) {
         uint64_t sum = 0;
@@ -187,13 +206,13 @@ class JobRunner {
       }
       if (fits) return mode;
     }
-    return kSplitEach;
+    return kSingles;
   }
 
   uint32_t* AccumulatorsOf(int64_t walker) const {
     return accumulators_ +
-           walker * Accumulators(problem_.columns.wide ? kWide : kSplitEach,
-                                 RowBytes(width_));
+           walker *
+               Accumulators(problem_.columns.wide ? kWide : kSingles, RowBytes(width_));
   }
 
   // Adds a block's rows for `count` walkers from the p-th of the job on, whose
@@ -210,14 +229,14 @@ class JobRunner {
     args.depth_offsets = relative;
     args.walkers = count;
     args.depth = block.depth;
-    args.first = block.first == 0;
+    args.first = block.starts;
     args.accumulators = AccumulatorsOf(at);
     kernels_.rows[mode][width_][block.consecutive](args);
   }
 
   // Writes the sums of `count` walkers from the p-th on, accumulated from the `at`-th
-  // on.
-  void Finish(int64_t p, int64_t count, int64_t at) {
+  // on; adds them to the output if `add`.
+  void Finish(int64_t p, int64_t count, int64_t at, bool add) {
     const bool wide = problem_.columns.wide;
     const int64_t group = job_.group, walker = job_.first_walker + p;
     int32_t* const out = problem_.out + group * problem_.steps.group +
@@ -228,10 +247,11 @@ class JobRunner {
     args.walkers = count;
     args.lane_bias = lane_bias_;
     args.walker_bias =
-        problem_.walker_bias
+        problem_.walker_bias && !add
             ? problem_.walker_bias + group * problem_.walkers.count() + walker
             : nullptr;
     args.lanes = job_.lanes;
+    args.add = add;
     if (problem_.steps.lane == 1) {
       args.out = out;
       args.out_stride = problem_.steps.walker;
@@ -240,13 +260,16 @@ class JobRunner {
     }
     // Lanes are far apart in the output: by way of a buffer.
     int32_t part[kResidentWalkers * kMaxLanes];
+    args.add = false;
     args.out = part;
     args.out_stride = kMaxLanes;
     kernels_.finish[wide][width_](args);
     for (int l = 0; l < job_.lanes; ++l)
-      for (int64_t i = 0; i < count; ++i)
-        out[i * problem_.steps.walker + l * problem_.steps.lane] =
-            part[i * kMaxLanes + l];
+      for (int64_t i = 0; i < count; ++i) {
+        int32_t& to = out[i * problem_.steps.walker + l * problem_.steps.lane];
+        const uint32_t sum = static_cast<uint32_t>(part[i * kMaxLanes + l]);
+        to = static_cast<int32_t>(add ? static_cast<uint32_t>(to) + sum : sum);
+      }
   }
 
   const Problem<Walkers, Lanes>& problem_;
@@ -272,7 +295,7 @@ void SumRows(int64_t groups, int64_t depth, const Walkers& walkers, const Lanes&
       walkers.Sum(g, columns.walker_base, walker_bias.data() + g * walkers.count(),
                   workers);
   const Problem<Walkers, Lanes> problem{
-      depth,   CutDepth(walkers.depth_offsets(), depth),
+      depth,   CutDepth(walkers.depth_offsets(), depth, columns.wide),
       walkers, lanes,
       columns, steps,
       out,     columns.centred ? walker_bias.data() : nullptr};

@@ -84,7 +84,7 @@ class JobRunner {
     const int mode = Mode(span);
     uint32_t less = 0;
     if (kernels_.signed_halves && !columns_.wide) {
-      const uint32_t bias = kSignedBias / RowsPerSplit(mode);
+      const uint32_t bias = kSignedBias / RowsTogether(mode);
       less = bias << 16 | bias;
       bias_ += bias * static_cast<uint32_t>(shifts_.size());
     }
@@ -100,9 +100,9 @@ class JobRunner {
 
   int Mode(uint32_t span) const {
     if (columns_.wide) return kWide;
-    return span <= 65535 / 4   ? kSplitFours
-           : span <= 65535 / 2 ? kSplitPairs
-                               : kSplitEach;
+    return span <= 65535 / 4   ? kFours
+           : span <= 65535 / 2 ? kPairs
+                               : kSingles;
   }
 
   // Adds one channel's rows; `tables` is used up.
