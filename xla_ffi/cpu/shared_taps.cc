@@ -100,9 +100,7 @@ class JobRunner {
 
   int Mode(uint32_t span) const {
     if (columns_.wide) return kWide;
-    return span <= 65535 / 4   ? kFours
-           : span <= 65535 / 2 ? kPairs
-                               : kSingles;
+    return span <= 65535 / 4 ? kFours : span <= 65535 / 2 ? kPairs : kSingles;
   }
 
   // Adds one channel's rows; `tables` is used up.
