@@ -9,6 +9,7 @@ import hypothesis
 import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
+import networks
 import numpy as np
 import pytest
 from conv_cases import (
@@ -19,6 +20,9 @@ from conv_cases import (
     random_factored,
     random_multiplier,
 )
+from emulated_conv import FIXED, MUL
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 import axjax
 from axjax import _ffi, _reference
@@ -318,3 +322,58 @@ def test_auto_runs_a_network_layer_with_vmap_and_grad(name, rng):
     np.testing.assert_array_equal(conv("auto")(x, w), conv("reference")(x, w))
     gradient = jax.grad(lambda w: conv("auto")(x, w).sum())(w)
     assert jnp.isfinite(gradient).all()
+
+
+@pytest.fixture
+def two_gpus():
+    if jax.device_count("gpu") < 2:
+        pytest.skip("needs two GPUs")
+    devices = jax.devices("gpu")[:2]
+    return jax.make_mesh((2,), ("batch",), devices=devices, axis_types=(AxisType.Auto,))
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("engine", CUDA_ENGINES)
+def test_a_second_device_computes_the_same_bits(two_gpus, engine, rng):
+    """Textures, attributes of kernels and limits are a device's own."""
+    lhs, rhs = random_codes(rng, (4, 9, 9, 20)), random_codes(rng, (3, 3, 20, 40))
+    for name in ("mul8u_drum4", "mul8u_mitchell"):
+        operands = lhs, rhs, axjax.load(name)
+        expected = np.asarray(axjax.lut_conv(*operands, padding="SAME", engine="reference"))
+        for device in reversed(two_gpus.devices.tolist()):
+            out = axjax.lut_conv(
+                *jax.device_put(operands, device), padding="SAME", engine=engine
+            )
+            assert out.devices() == {device}
+            np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("engine", [*CUDA_ENGINES, "auto"])
+def test_devices_share_a_batch(two_gpus, engine):
+    """Each device convolves its images; gradients of the kernels are summed over both."""
+    network = networks.ResNet18(width=16)
+    x = jax.random.normal(jax.random.key(0), (16, 32, 32, 3))
+    variables = network.init(jax.random.key(1), x[:1])
+    emulated = axjax.emulate(network.apply, [axjax.Rule(".*", MUL, FIXED)])
+
+    def loss(variables, x):
+        logits = emulated(variables, x)
+        return (logits**2).mean(), logits
+
+    placed = (
+        jax.device_put(variables, NamedSharding(two_gpus, P())),
+        jax.device_put(x, NamedSharding(two_gpus, P("batch"))),
+    )
+    with axjax.default_engine(engine):
+        step = jax.jit(jax.grad(loss, has_aux=True))
+        gradient, logits = step(variables, x)
+        compiled = step.lower(*placed).compile()
+    gradients, shared = compiled(*placed)
+    assert len(shared.devices()) == 2
+    assert "all-gather" not in compiled.as_text()
+    # Sums of float32 are not in one order, so that a code may be another.
+    for one, both in zip(
+        jax.tree.leaves((gradient, logits)), jax.tree.leaves((gradients, shared)), strict=True
+    ):
+        np.testing.assert_allclose(both, one, rtol=0, atol=1e-2 * float(jnp.abs(one).max()))
