@@ -93,7 +93,7 @@ int CheckLarge(Random& random, Workers& workers) {
 // Entries whose sums are hardest to keep in 16-bit accumulators: all of them, or all
 // but those of zero codes, as large as can be, or such that each mean is rounded up, or
 // each run rounded down; in depths about the multiples of what accumulators hold.
-int CheckExtremes(Random& random, Workers& workers) {
+int CheckExtremes(int cases, Random& random, Workers& workers) {
   const uint16_t levels[] = {0,    1,    2,    3,     31,    63,    64,    1023,
                              1024, 1025, 2047, 32767, 32768, 65533, 65534, 65535};
   constexpr int kLevels = sizeof(levels) / sizeof(levels[0]);
@@ -102,7 +102,7 @@ int CheckExtremes(Random& random, Workers& workers) {
     for (int w = 0; w < 256; ++w)
       table[256 * x + w] = (x ^ w) < kLevels ? levels[x ^ w] : Pick(random, 0, 65535);
   int wrong = 0;
-  for (int i = 0; i < 200; ++i) {
+  for (int i = 0; i < cases; ++i) {
     const int64_t deep = Pick(random, 1, 3) * 992 + Pick(random, -40, 40);
     // Blocks of whole runs of 16, of one to five runs, and of single codes.
     const int64_t taps = Pick(random, 1, 3);
@@ -159,7 +159,7 @@ int main(int argc, char** argv) {
     }
   }
   Random random(seed);
-  wrong += CheckExtremes(random, workers);
+  wrong += CheckExtremes(cases / 3, random, workers);
   std::vector<InstructionSet> sets = AvailableInstructionSets();
   if (cases < 100) sets = {sets.back()};  // in a short run
   for (InstructionSet set : sets) {

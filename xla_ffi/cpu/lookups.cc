@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <memory>
 #include <type_traits>
 
 #include "cpu/ceil_div.h"
@@ -67,8 +66,7 @@ template <typename Entry>
 void SumColumns(const ConvGeometry& g, const PixelCodes& pixels, const uint8_t* rhs,
                 const Entry* table, int32_t* out, Workers& workers) {
   const Kernels& kernels = CurrentKernels();
-  std::unique_ptr<int32_t[]> transposed(new int32_t[256 * 256]);
-  TransposeTable(table, transposed.get());
+  const int32_t* const transposed = TransposeTable(table);
   const int64_t outputs = g.out_c_per_group(), depth = g.depth(), count = g.pixels();
   // A job has 16 channels of the output: a line of it for each pixel. Their columns for
   // 32 depth positions take 512 KB of scratch memory, one channel's 32 KB; the pixels
@@ -97,7 +95,7 @@ void SumColumns(const ConvGeometry& g, const PixelCodes& pixels, const uint8_t* 
       for (int c = 0; c < channels; ++c)
         for (int j = 0; j < kn; ++j) {
           const uint8_t w = rhs[pixels.kernel_rows()[k0 + j] * g.out_c + first + c];
-          std::memcpy(columns + (c * kDepth + j) * 256, transposed.get() + w * 256,
+          std::memcpy(columns + (c * kDepth + j) * 256, transposed + w * 256,
                       256 * sizeof(int32_t));
         }
       for (int64_t p = 0; p < n; p += kPixels)

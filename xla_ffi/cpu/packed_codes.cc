@@ -6,6 +6,7 @@
 
 #include "cpu/ceil_div.h"
 #include "cpu/instruction_set.h"
+#include "cpu/scratch.h"
 #include "cpu/transpose16.h"
 
 namespace axjax {
@@ -16,6 +17,30 @@ int64_t Jobs(int64_t items, int64_t bytes, const Workers& workers) {
   constexpr int64_t kBytesPerJob = 64 << 10;
   return std::max<int64_t>(
       1, std::min({items, bytes / kBytesPerJob, 4 * workers.threads()}));
+}
+
+// Positions along the last axis that are all pads, or come from consecutive inputs.
+struct Run {
+  int64_t positions;
+  int64_t source;  // of the first position, or -1
+};
+
+std::vector<Run> CutRuns(const std::vector<int64_t>& source) {
+  std::vector<Run> runs;
+  for (size_t x = 0; x < source.size(); ++x) {
+    const int64_t step = source[x] < 0 ? 0 : 1;
+    if (x > 0 && (source[x] < 0) == (source[x - 1] < 0) &&
+        source[x] == source[x - 1] + step)
+      ++runs.back().positions;
+    else
+      runs.push_back({1, source[x]});
+  }
+  return runs;
+}
+
+// Pieces of 16 bytes, `step` bytes apart, that lie in `bytes` bytes.
+int64_t Copies(int64_t bytes, int64_t step) {
+  return bytes < kChannelBlock ? 0 : (bytes - kChannelBlock) / step + 1;
 }
 
 }  // namespace
@@ -90,9 +115,15 @@ void PixelCodes::Pack(const uint8_t* lhs, uint8_t pad_code, Workers& workers) {
   const int64_t blocks = blocks_per_group_ ? g.groups * blocks_per_group_
                                            : CeilDiv(g.groups, groups_per_block_);
   const int64_t bytes = blocks * positions_ * block_;
-  packed_.reset(new uint8_t[bytes + kReadBeyond]);
+  if (bytes + kReadBeyond <= static_cast<int64_t>(kCallCodeBytes)) {
+    packed_ = reinterpret_cast<uint8_t*>(CallCodes());
+  } else {
+    own_.reset(new uint8_t[bytes + kReadBeyond]);
+    packed_ = own_.get();
+  }
   const uint8_t* const lhs_end = lhs + g.batch * g.in[0] * g.in[1] * g.in[2] * g.in_c;
   const int64_t rows = g.batch * depth * height, jobs = Jobs(rows, bytes, workers);
+  const std::vector<Run> runs = CutRuns(axes_[2].source);
   workers.ForEach(jobs, [&](int64_t job) {
     for (int64_t row = rows * job / jobs; row < rows * (job + 1) / jobs; ++row) {
       const int64_t n = row / (depth * height),
@@ -101,7 +132,7 @@ void PixelCodes::Pack(const uint8_t* lhs, uint8_t pad_code, Workers& workers) {
       const uint8_t* const from =
           lhs + ((n * g.in[0] + z) * g.in[1] + y) * g.in[2] * g.in_c;
       for (int64_t b = 0; b < blocks; ++b) {
-        uint8_t* to = packed_.get() + (b * positions_ + row * width) * block_;
+        uint8_t* to = packed_ + (b * positions_ + row * width) * block_;
         if (z < 0 || y < 0) {
           std::memset(to, pad_code, width * block_);
           continue;
@@ -115,20 +146,28 @@ void PixelCodes::Pack(const uint8_t* lhs, uint8_t pad_code, Workers& workers) {
           first = b * block_;
           count = std::min(block_, g.in_c - first);
         }
-        // Copies of 16 bytes are fastest. Those too many are overwritten by the next
-        // position, or lie in the block's own unused channels.
         const uint8_t* const row_end = to + width * block_;
-        for (int64_t x : axes_[2].source) {
-          const uint8_t* codes = from + x * g.in_c + first;
-          if (x < 0) {
-            std::memset(to, pad_code, block_);
-          } else if (codes + kChannelBlock <= lhs_end &&
-                     (block_ == kChannelBlock || to + kChannelBlock <= row_end)) {
-            std::memcpy(to, codes, kChannelBlock);
-          } else {
-            std::memcpy(to, codes, count);
+        for (const Run& run : runs) {
+          const int64_t bytes = run.positions * block_;
+          if (run.source < 0 || block_ == g.in_c) {
+            if (run.source < 0)
+              std::memset(to, pad_code, bytes);
+            else
+              std::memcpy(to, from + run.source * block_, bytes);
+            to += bytes;
+            continue;
           }
-          to += block_;
+          const uint8_t* codes = from + run.source * g.in_c + first;
+          // Copies of 16 bytes are fastest. Those too many are overwritten by the next
+          // position, or lie in the block's own unused channels.
+          int64_t fast = std::min(run.positions, Copies(lhs_end - codes, g.in_c));
+          if (block_ < kChannelBlock)
+            fast = std::min(fast, Copies(row_end - to, block_));
+          int64_t i = 0;
+          for (; i < fast; ++i, codes += g.in_c, to += block_)
+            std::memcpy(to, codes, kChannelBlock);
+          for (; i < run.positions; ++i, codes += g.in_c, to += block_)
+            std::memcpy(to, codes, count);
         }
       }
     }
@@ -171,10 +210,9 @@ void PixelCodes::FindRanges(const uint8_t* lhs, uint8_t pad_code, Workers& worke
 
 const uint8_t* PixelCodes::codes(int64_t group) const {
   const int64_t plane = positions_ * block_;
-  return packed_.get() + (blocks_per_group_
-                              ? group * blocks_per_group_ * plane
-                              : group / groups_per_block_ * plane +
-                                    group % groups_per_block_ * channels_);
+  return packed_ + (blocks_per_group_ ? group * blocks_per_group_ * plane
+                                      : group / groups_per_block_ * plane +
+                                            group % groups_per_block_ * channels_);
 }
 
 void PixelCodes::Offsets(int64_t first, int64_t count, int64_t* offsets) const {

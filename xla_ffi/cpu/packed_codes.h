@@ -96,7 +96,8 @@ class PixelCodes {
   int64_t block_step_;        // channels of a group in a block
   int64_t blocks_per_group_;  // 0 if a block holds groups
   int64_t groups_per_block_;  // 0 if a group holds blocks
-  std::unique_ptr<uint8_t[]> packed_;
+  uint8_t* packed_;           // in CallCodes(), or if it does not fit, here:
+  std::unique_ptr<uint8_t[]> own_;
   std::vector<int64_t> depth_offsets_;
   std::vector<int64_t> kernel_rows_;
   CodeRange range_;

@@ -5,11 +5,19 @@
 #include <utility>
 
 #include "cpu/instruction_set.h"
+#include "cpu/scratch.h"
 
 namespace axjax {
 namespace {
 
 constexpr uint32_t kMax16 = 65535;
+
+// Tables of 32-bit numbers in CallTables().
+enum Place { kEntries, kTransposed, kPlaces };
+static_assert(kPlaces * 256 * 256 * sizeof(int32_t) <= kCallTableBytes, "they fit");
+int32_t* Ints(Place place) {
+  return reinterpret_cast<int32_t*>(CallTables()) + place * 256 * 256;
+}
 
 void FindSpans(const int32_t* columns, const int32_t* bases, CodeRange codes,
                TableColumns* t) {
@@ -76,45 +84,54 @@ bool PreferCentred(const TableColumns& plain, const TableColumns& centred,
 }  // namespace
 
 template <typename Entry>
-void TransposeTable(const Entry* table, int32_t* transposed) {
-  constexpr int kTile = 16;
-  for (int a0 = 0; a0 < 256; a0 += kTile)
-    for (int w = 0; w < 256; ++w)
-      for (int a = a0; a < a0 + kTile; ++a)
-        transposed[w * 256 + a] = static_cast<int32_t>(table[a * 256 + w]);
+const int32_t* TransposeTable(const Entry* table) {
+  int32_t* const entries = Ints(kEntries);
+  int32_t* const transposed = Ints(kTransposed);
+  std::copy(table, table + 256 * 256, entries);
+  // Rows of the table are columns to the kernel, 16 at a time.
+  constexpr int kWidth = kWidths - 1, kColumns = RowBytes(kWidth) / 4;
+  for (int a = 0; a < 256; a += kColumns) {
+    const void* columns[kColumns];
+    for (int i = 0; i < kColumns; ++i) columns[i] = entries + (a + i) * 256;
+    CurrentKernels().expand[true][kWidth](columns, 0, 256, 0, 256 * sizeof(int32_t),
+                                          reinterpret_cast<char*>(transposed + a));
+  }
+  return transposed;
 }
 
 template <typename Entry>
 TableColumns MakeColumns(const Entry* table, LaneOperand lanes, CodeRange walker_codes,
                          const float* weights) {
-  std::unique_ptr<int32_t[]> columns(new int32_t[256 * 256]);
-  if (lanes == LaneOperand::kOutputs)
-    TransposeTable(table, columns.get());
-  else
-    std::copy(table, table + 256 * 256, columns.get());
+  const int32_t* columns;
+  if (lanes == LaneOperand::kOutputs) {
+    columns = TransposeTable(table);
+  } else {
+    columns = std::copy(table, table + 256 * 256, Ints(kTransposed)) - 256 * 256;
+  }
 
   static const int32_t zeros[256] = {};
   TableColumns t;
-  FindSpans(columns.get(), zeros, walker_codes, &t);
+  FindSpans(columns, zeros, walker_codes, &t);
   if (weights) {
     TableColumns centred;
     centred.centred = true;
-    FindWalkerBases(columns.get(), weights, walker_codes, centred.walker_base);
-    FindSpans(columns.get(), centred.walker_base, walker_codes, &centred);
+    FindWalkerBases(columns, weights, walker_codes, centred.walker_base);
+    FindSpans(columns, centred.walker_base, walker_codes, &centred);
     if (PreferCentred(t, centred, weights)) t = std::move(centred);
   }
   t.wide = WidestSpan(t) > kMax16;
-  t.entries.reset(new char[256 * 256 * (t.wide ? 4 : 2)]);
+  char* const entries = reinterpret_cast<char*>(Ints(kEntries));
+  t.entries = entries;
   const Kernels& kernels = CurrentKernels();
   const int32_t* const bases = t.centred ? t.walker_base : zeros;
   for (int lane = 0; lane < 256; ++lane) {
-    const int32_t* const column = columns.get() + lane * 256;
+    const int32_t* const column = columns + lane * 256;
     if (t.wide)
       kernels.wide_column(column, bases, t.lane_base[lane],
-                          reinterpret_cast<uint32_t*>(t.entries.get()) + lane * 256);
+                          reinterpret_cast<uint32_t*>(entries) + lane * 256);
     else
       kernels.narrow_column(column, bases, t.lane_base[lane],
-                            reinterpret_cast<uint16_t*>(t.entries.get()) + lane * 256);
+                            reinterpret_cast<uint16_t*>(entries) + lane * 256);
   }
   return t;
 }
@@ -123,8 +140,8 @@ template TableColumns MakeColumns(const uint16_t*, LaneOperand, CodeRange,
                                   const float*);
 template TableColumns MakeColumns(const int16_t*, LaneOperand, CodeRange, const float*);
 template TableColumns MakeColumns(const int32_t*, LaneOperand, CodeRange, const float*);
-template void TransposeTable(const uint16_t*, int32_t*);
-template void TransposeTable(const int16_t*, int32_t*);
-template void TransposeTable(const int32_t*, int32_t*);
+template const int32_t* TransposeTable(const uint16_t*);
+template const int32_t* TransposeTable(const int16_t*);
+template const int32_t* TransposeTable(const int32_t*);
 
 }  // namespace axjax

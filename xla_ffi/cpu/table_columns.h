@@ -11,7 +11,6 @@
 // apart.
 #pragma once
 #include <cstdint>
-#include <memory>
 
 #include "cpu/packed_codes.h"
 #include "cpu/workers.h"
@@ -21,15 +20,15 @@ namespace axjax {
 enum class LaneOperand { kOutputs, kPixels };
 
 struct TableColumns {
-  bool wide = false;  // 32-bit entries
-  std::unique_ptr<char[]> entries;
+  bool wide = false;    // 32-bit entries
+  const char* entries;  // in CallTables()
   uint32_t lane_base[256];
   uint32_t span[256];  // greatest entry of a column
   bool centred = false;
   int32_t walker_base[256];  // if centred
 
   const void* Column(uint8_t lane_code) const {
-    return entries.get() + lane_code * (wide ? 1024 : 512);
+    return entries + lane_code * (wide ? 1024 : 512);
   }
 };
 
@@ -40,9 +39,9 @@ template <typename Entry>
 TableColumns MakeColumns(const Entry* table, LaneOperand lanes, CodeRange walker_codes,
                          const float* weights);
 
-// The table with a row for each weight code: transposed[w * 256 + a] = table[a * 256 +
-// w].
+// In CallTables(), the table with a row for each weight code: transposed[w * 256 + a] =
+// table[a * 256 + w].
 template <typename Entry>
-void TransposeTable(const Entry* table, int32_t* transposed);
+const int32_t* TransposeTable(const Entry* table);
 
 }  // namespace axjax

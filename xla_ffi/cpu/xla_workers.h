@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <thread>
 
 #include "workers.h"
 #include "xla/ffi/api/ffi.h"
@@ -36,19 +37,22 @@ class XlaWorkers final : public Workers {
       std::atomic<int64_t> next{0};
       std::mutex mutex;
       std::condition_variable all_done;
-      int64_t done = 0;
+      std::atomic<int64_t> done{0};
     };
     auto shared = std::make_shared<Shared>();
     auto work = [shared, jobs, job = &job] {
       int64_t mine = 0;
       for (int64_t i; (i = shared->next.fetch_add(1)) < jobs; ++mine) (*job)(i);
       if (mine == 0) return;
+      if (shared->done.fetch_add(mine) + mine < jobs) return;
       std::lock_guard<std::mutex> lock(shared->mutex);
-      shared->done += mine;
-      if (shared->done == jobs) shared->all_done.notify_all();
+      shared->all_done.notify_all();
     };
     for (int64_t i = 0; i < helpers; ++i) pool_.Schedule(decltype(work)(work));
     work();
+    // Jobs are alike, so that others mostly end soon: sooner than a thread wakes up.
+    constexpr int kYields = 200;
+    for (int i = 0; i < kYields && shared->done < jobs; ++i) std::this_thread::yield();
     std::unique_lock<std::mutex> lock(shared->mutex);
     shared->all_done.wait(lock, [&] { return shared->done == jobs; });
   }
