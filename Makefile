@@ -5,7 +5,7 @@ AXJAX_CUDA ?= OFF
 BUILD := build/develop-$(shell $(PYTHON) -c 'import sys; print("%d%d" % sys.version_info[:2])')
 CPP := $(shell git ls-files '*.h' '*.cc' '*.cu' '*.cuh')
 
-.PHONY: develop format lint test test-cpp
+.PHONY: develop format lint test test-cpp test-cpp-arm
 
 develop:
 	cmake -S . -B $(BUILD) -G Ninja -DAXJAX_CUDA=$(AXJAX_CUDA) \
@@ -38,3 +38,12 @@ test-cpp-%:
 	  -DAXJAX_TEST_CASES=$(if $(filter none,$*),500,15)
 	cmake --build build/test-cpp-$*
 	ctest --test-dir build/test-cpp-$* --output-on-failure
+
+# On Arm, by emulation: needs Debian's packages g++-aarch64-linux-gnu and qemu-user.
+test-cpp-arm:
+	cmake -S tests/cpp -B build/$@ -G Ninja -DCMAKE_SYSTEM_NAME=Linux \
+	  -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ \
+	  -DCMAKE_EXE_LINKER_FLAGS=-static -DCMAKE_CROSSCOMPILING_EMULATOR=qemu-aarch64 \
+	  -DAXJAX_TEST_CASES=500
+	cmake --build build/$@
+	ctest --test-dir build/$@ --output-on-failure
