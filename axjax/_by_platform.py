@@ -9,10 +9,13 @@ whose operations have native code on one platform and plain JAX on the others.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+from jax.experimental.custom_partitioning import custom_partitioning
 from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import mlir
 
@@ -22,6 +25,11 @@ _primitive.multiple_results = True
 _DEFAULT = "default"
 _PLATFORMS = ("cpu", "cuda", "tpu")
 """Those that have functions of their own somewhere in axjax, as XLA calls them."""
+
+
+def _name(platform: str) -> str:
+    """As XLA calls it."""
+    return {"gpu": "cuda"}.get(platform, platform)
 
 
 def by_platform(
@@ -38,7 +46,7 @@ def by_platform(
     """
     leaves, structure = jax.tree.flatten(operands)
     every = {_DEFAULT: default, **functions}
-    here = {"gpu": "cuda"}.get(jax.default_backend(), jax.default_backend())
+    here = _name(jax.default_backend())
     here = here if here in functions else _DEFAULT
     results: list[Any] = []
 
@@ -56,11 +64,35 @@ def by_platform(
         here=here,
         traced=traced,
         others=tuple((name, flat(f)) for name, f in every.items() if name != here),
+        needs_devices=_partitioned(),
     )
     return jax.tree.unflatten(results[0], out)
 
 
-def _function(platform: str, here: str, traced: ClosedJaxpr, others: Any) -> Any:
+@functools.cache
+def _partitioned() -> ClosedJaxpr:
+    """A program that XLA partitions as it is told, which does nothing.
+
+    JAX tells such a function the devices only if it finds one in the program beforehand, and
+    those of other platforms are not traced by then.
+    """
+    nothing = custom_partitioning(lambda x: x)
+    nothing.def_partition(
+        partition=lambda mesh, args, result: (
+            mesh,
+            lambda x: x,
+            args[0].sharding,
+            [args[0].sharding],
+        ),
+        sharding_rule="i -> i",
+    )
+    return jax.make_jaxpr(nothing)(jnp.zeros(1))
+
+
+def _function(
+    platform: str, here: str, traced: ClosedJaxpr, others: Any, needs_devices: ClosedJaxpr
+) -> Any:
+    del needs_devices
     functions = {here: jaxpr_as_fun(traced), **dict(others)}
     return functions.get(platform, functions[_DEFAULT])
 
@@ -71,8 +103,10 @@ def _types(*_: Any, traced: ClosedJaxpr, **__: Any) -> Any:
 
 
 @_primitive.def_impl
-def _run_here(*operands: Any, here: str, **params: Any) -> Any:
-    return _function(here, here, **params)(*operands)
+def _run(*operands: Any, here: str, **params: Any) -> Any:
+    platforms = {device.platform for x in operands for device in jnp.asarray(x).devices()}
+    platform = _name(platforms.pop()) if len(platforms) == 1 else here
+    return _function(platform, here, **params)(*operands)
 
 
 def _lower(platform: str) -> Callable[..., Any]:

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import networks
 import numpy as np
 import pytest
+from emulated_conv import conv
 
 import axjax
 from axjax import _ffi
@@ -84,3 +85,27 @@ def test_emulation_without_jit_gives_the_same_bits(rng):
     expected = jax.jit(emulated)(x, w)
     with jax.disable_jit():
         np.testing.assert_array_equal(emulated(x, w), expected)
+
+
+def test_the_cpu_computes_where_jax_prefers_another_platform(monkeypatch, rng):
+    """Functions of the CPU are then traced when the program is lowered, and partitioned too."""
+    x = jnp.asarray(rng.normal(size=(2, 9, 9, 3)), jnp.float32)
+    w = jnp.asarray(rng.normal(size=(3, 3, 3, 5)), jnp.float32)
+
+    def run():
+        loss = lambda w, x: (conv(x, w, quantization=axjax.Quantization()) ** 2).sum()
+        return conv(x, w), jax.jit(jax.grad(loss))(w, x), jax.grad(loss)(w, x)
+
+    expected = run()
+    jax.clear_caches()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    for one, other in zip(run(), expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    jax.clear_caches()
+
+
+def test_outside_of_a_program_operands_say_what_the_platform_is(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    x = jax.device_put(jnp.arange(3.0), jax.devices("cpu")[0])
+    out = by_platform(x, cpu=jnp.sin, cuda=jnp.cos, default=jnp.tan)
+    np.testing.assert_array_equal(out, jnp.sin(x))

@@ -83,6 +83,7 @@ def parameters(digits):
 def test_quick_demo_from_command_to_files(tmp_path):
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     environment["PYTHONPATH"] = str(pathlib.Path(axjax.__file__).parents[1])
+    environment["JAX_PLATFORMS"] = "cpu"  # XLA for GPUs may write warnings of its own
     found = subprocess.run(
         [
             sys.executable,

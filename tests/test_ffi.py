@@ -153,8 +153,9 @@ def test_handlers_run_side_by_side_and_in_many_threads():
     w = rng.integers(0, 256, (3, 3, 8, 8), dtype=np.uint8)
     xs = rng.integers(0, 256, (16, 2, 20, 20, 8), dtype=np.uint8)
     run = jax.jit(lambda x: axjax.lut_conv(x, w, mul, engine="cpu"))
+    on_cpu = jax.device_put(list(xs), jax.devices("cpu")[0])  # threads have their own default
     with ThreadPoolExecutor(8) as pool:
-        results = list(pool.map(lambda x: np.asarray(run(x)), xs))
+        results = list(pool.map(lambda x: np.asarray(run(x)), on_cpu))
     for x, result in zip(xs, results, strict=True):
         expected = axjax.lut_conv(x, w, mul, engine="xla")
         np.testing.assert_array_equal(result, expected)

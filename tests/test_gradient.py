@@ -349,7 +349,8 @@ def test_sharded_gradient_equals_that_of_one_device(rng):
     x = jnp.asarray(rng.normal(size=(8, 5, 5, 2)), jnp.float32)
     w = jnp.asarray(rng.normal(size=(3, 3, 2, 3)), jnp.float32)
     quantization = Quantization(lhs=GivenRange(-2.0, 2.0))
-    mesh = jax.make_mesh((8,), ("images",), axis_types=(jax.sharding.AxisType.Auto,))
+    axes = dict(axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices("cpu"))
+    mesh = jax.make_mesh((8,), ("images",), **axes)
     spec = jax.sharding.PartitionSpec("images")
 
     def total(multiplier, x, w):
