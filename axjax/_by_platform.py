@@ -86,7 +86,7 @@ def _partitioned() -> ClosedJaxpr:
         ),
         sharding_rule="i -> i",
     )
-    return jax.make_jaxpr(nothing)(jnp.zeros(1))
+    return jax.make_jaxpr(nothing)(jax.ShapeDtypeStruct((1,), jnp.float32))
 
 
 def _function(

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu/factored_codes.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace axjax {
@@ -48,9 +49,12 @@ FactoredCodes::FactoredCodes(const FactoredPlan& plan, const FactoredTerms& term
       layout_(layout),
       pads_(kLineBytes, pad_code) {
   const FactoredAxis& last = plan.axes[2];
-  if (plan.unfolded)
+  if (plan.unfolded) {
     padded_row_.resize((block.columns - 1) * last.plan.out_step * Channels() +
                        plan.channels);
+    padded_runs_ = CutRuns(last.plan.source.data() + block.x * last.plan.out_step,
+                           static_cast<int64_t>(padded_row_.size()) / Channels());
+  }
   for (size_t phase = 0; phase < last.phases.size(); ++phase)
     runs_.push_back(FindRuns(last, phase, block.x, block.columns + plan.axes[2].reach));
 }
@@ -113,22 +117,19 @@ void FactoredCodes::ExpandRun(const FactoredSegment& segment, const uint8_t* cod
 }
 
 void FactoredCodes::PadRow(const uint8_t* codes) {
-  const AxisPlan& axis = plan_.axes[2].plan;
-  const int64_t channels = Channels(),
-                count = static_cast<int64_t>(padded_row_.size()) / channels;
-  const int64_t* const source = axis.source.data() + block_.x * axis.out_step;
-  for (int64_t i = 0; i < count;) {
-    uint8_t* const to = padded_row_.data() + i * channels;
-    if (source[i] < 0) {
-      std::memset(to, pads_[0], channels);
-      ++i;
-      continue;
-    }
-    int64_t end = i + 1;
-    if (plan_.geometry.groups == 1)  // neighbours lie behind each other
-      while (end < count && source[end] == source[end - 1] + 1) ++end;
-    std::memcpy(to, codes + source[i] * plan_.geometry.in_c, (end - i) * channels);
-    i = end;
+  const int64_t channels = Channels(), in_c = plan_.geometry.in_c;
+  uint8_t* to = padded_row_.data();
+  for (const SourceRun& run : padded_runs_) {
+    const int64_t bytes = run.positions * channels;
+    const uint8_t* const from = codes + std::max<int64_t>(0, run.source) * in_c;
+    if (run.source < 0)
+      std::memset(to, pads_[0], bytes);
+    else if (channels == in_c)  // neighbours lie behind each other
+      std::memcpy(to, from, bytes);
+    else
+      for (int64_t i = 0; i < run.positions; ++i)
+        std::memcpy(to + i * channels, from + i * in_c, channels);
+    to += bytes;
   }
 }
 

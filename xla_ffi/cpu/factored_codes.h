@@ -48,6 +48,7 @@ class FactoredCodes {
   const BlockLayout& layout_;
   const std::vector<uint8_t> pads_;
   std::vector<uint8_t> padded_row_;
+  std::vector<SourceRun> padded_runs_;
   std::vector<std::vector<Run>> runs_;
 };
 

@@ -19,31 +19,26 @@ int64_t Jobs(int64_t items, int64_t bytes, const Workers& workers) {
       1, std::min({items, bytes / kBytesPerJob, 4 * workers.threads()}));
 }
 
-// Positions along the last axis that are all pads, or come from consecutive inputs.
-struct Run {
-  int64_t positions;
-  int64_t source;  // of the first position, or -1
-};
-
-std::vector<Run> CutRuns(const std::vector<int64_t>& source) {
-  std::vector<Run> runs;
-  for (size_t x = 0; x < source.size(); ++x) {
-    const int64_t step = source[x] < 0 ? 0 : 1;
-    if (x > 0 && (source[x] < 0) == (source[x - 1] < 0) &&
-        source[x] == source[x - 1] + step)
-      ++runs.back().positions;
-    else
-      runs.push_back({1, source[x]});
-  }
-  return runs;
-}
-
 // Pieces of 16 bytes, `step` bytes apart, that lie in `bytes` bytes.
 int64_t Copies(int64_t bytes, int64_t step) {
   return bytes < kChannelBlock ? 0 : (bytes - kChannelBlock) / step + 1;
 }
 
 }  // namespace
+
+std::vector<SourceRun> CutRuns(const int64_t* source, int64_t count) {
+  std::vector<SourceRun> runs;
+  int64_t before = 0;
+  for (int64_t i = 0; i < count; before = source[i++]) {
+    const bool goes_on =
+        source[i] < 0 ? before < 0 : before >= 0 && source[i] == before + 1;
+    if (i > 0 && goes_on)
+      ++runs.back().positions;
+    else
+      runs.push_back({1, source[i]});
+  }
+  return runs;
+}
 
 AxisPlan PlanAxis(const ConvGeometry& g, int d) {
   AxisPlan plan;
@@ -123,7 +118,7 @@ void PixelCodes::Pack(const uint8_t* lhs, uint8_t pad_code, Workers& workers) {
   }
   const uint8_t* const lhs_end = lhs + g.batch * g.in[0] * g.in[1] * g.in[2] * g.in_c;
   const int64_t rows = g.batch * depth * height, jobs = Jobs(rows, bytes, workers);
-  const std::vector<Run> runs = CutRuns(axes_[2].source);
+  const std::vector<SourceRun> runs = CutRuns(axes_[2].source.data(), width);
   workers.ForEach(jobs, [&](int64_t job) {
     for (int64_t row = rows * job / jobs; row < rows * (job + 1) / jobs; ++row) {
       const int64_t n = row / (depth * height),
@@ -147,7 +142,7 @@ void PixelCodes::Pack(const uint8_t* lhs, uint8_t pad_code, Workers& workers) {
           count = std::min(block_, g.in_c - first);
         }
         const uint8_t* const row_end = to + width * block_;
-        for (const Run& run : runs) {
+        for (const SourceRun& run : runs) {
           const int64_t bytes = run.positions * block_;
           if (run.source < 0 || block_ == g.in_c) {
             if (run.source < 0)

@@ -33,6 +33,13 @@ struct AxisPlan {
 // and last, or a window for each output, so that memory is bounded for any stride.
 AxisPlan PlanAxis(const ConvGeometry& geometry, int dimension);
 
+// Positions along an axis that are all pads, or come from consecutive inputs.
+struct SourceRun {
+  int64_t positions;
+  int64_t source;  // of the first position, or -1
+};
+std::vector<SourceRun> CutRuns(const int64_t* source, int64_t count);
+
 // The input, padded and dilated, in blocks of up to 16 channels:
 // [block][batch][axis 0][axis 1][axis 2][channel of the block].
 class PixelCodes {
